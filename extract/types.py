@@ -1,6 +1,6 @@
 """The contracts of extraction: a source lists samples, an encoder turns them into rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -47,18 +47,25 @@ class Encoder(Protocol):
     rather than one (dim,) vector.
     """
 
-    name: str
-    modality: Modality
-    dim: int
-    sequences: bool
-    batch_size: int
-    weights_sha256: str
-    preprocessing: Mapping[str, Any]
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def modality(self) -> Modality: ...  # noqa: D102
+    @property
+    def dim(self) -> int: ...  # noqa: D102
+    @property
+    def sequences(self) -> bool: ...  # noqa: D102
+    @property
+    def batch_size(self) -> int: ...  # noqa: D102
+    @property
+    def weights_sha256(self) -> str: ...  # noqa: D102
+    @property
+    def preprocessing(self) -> Mapping[str, Any]: ...  # noqa: D102
 
     def decode(self, content: Content) -> Any:
         """Read and prepare one input; called from several threads. Raises RejectError."""
         ...
 
-    def encode(self, batch: Sequence[Any]) -> Sequence[Features]:
+    def encode(self, batch: Sequence[Any]) -> Iterable[Features]:
         """Map prepared inputs to float32 features, one array for each, on the device."""
         ...

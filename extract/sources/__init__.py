@@ -1,1 +1,100 @@
-"""."""
+"""Where inputs come from: one file per layout, and `open_source`, which tells them apart."""
+
+from pathlib import Path
+from typing import Final, get_args
+
+from xmg.cache import XmgError
+from xmg.extract.sources import manifest
+from xmg.extract.sources.cifar import find_cifar, open_cifar
+from xmg.extract.sources.esc50 import META, open_esc50
+from xmg.extract.sources.folder import open_folder
+from xmg.extract.sources.manifest import open_manifest
+from xmg.extract.types import Modality, Source
+
+__all__ = ["LAYOUTS", "open_cifar", "open_esc50", "open_folder", "open_manifest", "open_source"]
+
+LAYOUTS: Final = ("auto", "folder", "manifest", "esc50", "cifar")
+
+
+def open_source(
+    root: Path,
+    modality: Modality,
+    *,
+    layout: str = "auto",
+    id_column: str | None = None,
+    content_column: str | None = None,
+    label_column: str | None = None,
+) -> Source:
+    """List the inputs at `root`, a manifest file or a folder in one of LAYOUTS.
+
+    "auto" takes, in this order: a manifest file; ESC-50; CIFAR; a folder with a manifest in
+    it; one folder per class. The three columns belong to manifests.
+    Raises XmgError where nothing is there, nothing fits, or the options contradict.
+    """
+    if modality not in get_args(Modality):
+        raise XmgError(f"modality is image, text or audio, not {modality!r}")
+    if not root.exists():
+        raise XmgError(f"there is nothing at {root}. fix: check the path")
+    named = {"id": id_column, "content": content_column, "label": label_column}
+    options = {f"{k}_column": v for k, v in named.items() if v is not None}
+    layout = _detect(root, manifest_wanted=bool(options)) if layout == "auto" else layout
+    if options and layout != "manifest":
+        raise XmgError(
+            f"{root} is read as layout {layout!r}, which has no columns to name. "
+            f"fix: leave out --{next(iter(options)).replace('_', '-')}, or give a manifest"
+        )
+    return _open(root, modality, layout, options)
+
+
+def _open(root: Path, modality: Modality, layout: str, options: dict[str, str]) -> Source:
+    if layout == "manifest":
+        return open_manifest(_manifest_in(root, modality), modality, **options)
+    if layout == "folder":
+        return open_folder(_folder(root), modality)
+    only: dict[str, Modality] = {"esc50": "audio", "cifar": "image"}
+    if layout not in only:
+        raise XmgError(f"no layout {layout!r}. fix: --layout one of {', '.join(LAYOUTS)}")
+    if only[layout] != modality:
+        raise XmgError(f"{root} is {layout}, which holds {only[layout]}, not {modality}")
+    return open_esc50(_folder(root)) if layout == "esc50" else open_cifar(_folder(root))
+
+
+def _detect(root: Path, *, manifest_wanted: bool) -> str:
+    if root.is_file() or manifest_wanted:
+        return "manifest"
+    if (root / META).is_file():
+        return "esc50"
+    if find_cifar(root):
+        return "cifar"
+    if _manifests(root):
+        return "manifest"
+    if not any(root.iterdir()):
+        raise XmgError(f"{root} is an empty folder. fix: check the path, or unpack the data there")
+    return "folder"
+
+
+def _folder(root: Path) -> Path:
+    if not root.is_dir():
+        raise XmgError(f"{root} is a file; this layout is a folder. fix: --layout manifest")
+    return root
+
+
+def _manifest_in(root: Path, modality: Modality) -> Path:
+    """Return the manifest at `root`: itself, the only one inside, or the one named after."""
+    if root.is_file():
+        if root.suffix in manifest.SUFFIXES:
+            return root
+        raise XmgError(f"{root} is no manifest. fix: give a .csv, .tsv or .jsonl, or a folder")
+    found = _manifests(root)
+    named = [file for file in found if file.stem == modality]
+    if len(found) != 1 and len(named) != 1:
+        names = ", ".join(file.name for file in found) or "none"
+        raise XmgError(
+            f"{root} holds several manifests, or none ({names}). fix: give the path of one"
+        )
+    return (named or found)[0]
+
+
+def _manifests(root: Path) -> list[Path]:
+    files = (f for f in root.iterdir() if f.suffix in manifest.SUFFIXES)
+    return sorted(f for f in files if f.is_file() and not f.name.startswith("."))

@@ -1,0 +1,159 @@
+"""Layout "manifest": a CSV, TSV or JSONL file with one input per row."""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import Final, TextIO
+
+from xmg.cache import XmgError
+from xmg.extract.sources.samples import Samples
+from xmg.extract.types import Content, Modality, Source
+
+SUFFIXES: Final = (".csv", ".tsv", ".jsonl")
+_CONTENT: Final[Mapping[Modality, tuple[str, ...]]] = {
+    "image": ("path", "image", "file", "filename"),
+    "audio": ("path", "audio", "file", "filename"),
+    "text": ("text", "path"),
+}
+Columns = dict[str, list[str]]
+
+
+def open_manifest(
+    file: Path,
+    modality: Modality,
+    *,
+    id_column: str | None = None,
+    content_column: str | None = None,
+    label_column: str | None = None,
+) -> Source:
+    """List the rows of `file` in their order.
+
+    Content is a path (from the manifest's folder) or, for text, the text itself; the default
+    column is the first of `path`, the modality's name, `file`, `filename`, or for text of
+    `text`, `path`. An `id` column is optional: the row's path stands in, or for text its
+    number. So is `label`; an empty label means unlabelled. Every other column is kept.
+    Raises XmgError for a missing column (naming those there are), a malformed row, no rows,
+    or an id that occurs twice.
+    """
+    columns = read_columns(file)
+    content = _content_column(file, columns, modality, content_column)
+    label = label_column or ("label" if "label" in columns else None)
+    key = id_column or ("id" if "id" in columns else None)
+    is_path = modality != "text" or content == "path"
+    values = pick(file, columns, content)
+    ids = pick(file, columns, key) if key else _own_ids(values, is_path)
+    _check_ids(file, ids)
+    labels = [v or None for v in pick(file, columns, label)] if label else [None] * len(values)
+    get = partial(_content, file.parent if is_path else None, values)
+    others = {name: v for name, v in columns.items() if name not in (key, content, label)}
+    return Source(file.stem, Samples(ids, labels, get), others)
+
+
+def read_columns(file: Path) -> Columns:
+    """Read a .csv, .tsv or .jsonl file as name -> values, all text; a gap is "".
+
+    Raises XmgError where the file cannot be read, a row is malformed, or there are no rows.
+    """
+    columns: Columns = {}
+    n_rows = 0
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            for row in _jsonl(file, lines) if file.suffix == ".jsonl" else _table(file, lines):
+                for name, value in row.items():
+                    columns.setdefault(name, [""] * n_rows).append(value)
+                n_rows += 1
+                for values in columns.values():
+                    values.extend([""] * (n_rows - len(values)))
+    except (OSError, UnicodeDecodeError) as error:
+        raise XmgError(f"cannot read {file} as UTF-8 text: {error}") from error
+    if not n_rows:
+        raise XmgError(f"{file} has no rows below its header")
+    return columns
+
+
+def pick(file: Path, columns: Columns, name: str) -> list[str]:
+    """Return one column; raises XmgError that lists the columns there are, closest first."""
+    if name in columns:
+        return columns[name]
+    close = get_close_matches(name, columns, 1, 0)
+    raise XmgError(
+        f"{file} has no column {name!r}; did you mean {close[0]!r}? "
+        f"Its columns are {', '.join(columns)}."
+    )
+
+
+def _content_column(file: Path, columns: Columns, modality: Modality, named: str | None) -> str:
+    if named:
+        return named
+    wanted = _CONTENT[modality]
+    found = [name for name in wanted if name in columns]
+    if found:
+        return found[0]
+    close = [match for name in wanted for match in get_close_matches(name, columns, 1)]
+    raise XmgError(
+        f"{file} has no column {' or '.join(map(repr, wanted))} for {modality} content; its "
+        f"columns are {', '.join(columns)}.\nfix: --content-column {(close or list(columns))[0]}"
+    )
+
+
+def _own_ids(values: Sequence[str], is_path: bool) -> list[str]:
+    """Ids from paths, or zero-padded row numbers, which also stand in for an empty path."""
+    width = max(6, len(str(len(values))))
+    return [v if is_path and v else f"{i:0{width}d}" for i, v in enumerate(values)]
+
+
+def _check_ids(file: Path, ids: Sequence[str]) -> None:
+    rows: dict[str, int] = {}
+    for row, name in enumerate(ids, start=1):
+        if not name:
+            raise XmgError(f"{file}: row {row} has an empty id. fix: fill it, or --id-column NAME")
+        if rows.setdefault(name, row) != row:
+            raise XmgError(
+                f"{file}: rows {rows[name]} and {row} share the id {name!r}. "
+                f"fix: make ids unique, or name another column with --id-column"
+            )
+
+
+def _content(folder: Path | None, values: Sequence[str], row: int) -> Content:
+    return values[row] if folder is None else folder / values[row]
+
+
+def _table(file: Path, lines: TextIO) -> Iterator[dict[str, str]]:
+    """Rows of a CSV or TSV. strict: a stray quote must not swallow the rows after it."""
+    reader = csv.reader(lines, "excel-tab" if file.suffix == ".tsv" else "excel", strict=True)
+    try:
+        header = next(reader, [])
+        if len(set(header)) < len(header):
+            raise XmgError(f"{file} names a column twice: {', '.join(header)}")
+        for fields in reader:
+            if len(fields) > len(header):
+                raise XmgError(
+                    f"{file}, line {reader.line_num}: {len(fields)} fields, the header has "
+                    f"{len(header)}. fix: quote a field that holds the separator"
+                )
+            if fields:
+                yield dict(zip(header, fields, strict=False))
+    except csv.Error as error:
+        raise XmgError(f"{file}, line {reader.line_num}: {error}") from error
+
+
+def _jsonl(file: Path, lines: Iterable[str]) -> Iterator[dict[str, str]]:
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise XmgError(f"{file}, line {number} is not JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise XmgError(f"{file}, line {number} is not a JSON object")
+        yield {name: _text(value) for name, value in row.items()}
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
