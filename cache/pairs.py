@@ -1,0 +1,154 @@
+"""Which source rows go with which target rows: strong pairs by id, weak pairs by concept."""
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from xmg.cache.errors import XmgError
+from xmg.cache.read import FeatureFile, decode
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class PairedSets:
+    """S sets as two CSR arrays: any (x_s, x_t) of X_s x X_t of one set is a positive pair.
+
+    Set i holds source_rows[source_offsets[i]:source_offsets[i + 1]] and the like for the
+    target. A row belongs to one set at most, so rows of other sets are true negatives.
+    """
+
+    names: tuple[str, ...]
+    source_offsets: Rows  # (S + 1,)
+    source_rows: Rows
+    target_offsets: Rows  # (S + 1,)
+    target_rows: Rows
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True, slots=True)
+class Concepts:
+    """A concepts file: concept -> class names on either side, and the target's held-out classes."""
+
+    path: Path
+    source: Mapping[str, Sequence[str]]
+    target: Mapping[str, Sequence[str]]
+    validation: Sequence[str]  # target classes; empty = to be drawn
+    test: Sequence[str]
+
+
+def join_ids(source: FeatureFile, target: FeatureFile) -> tuple[Rows, Rows]:
+    """Strong pairs: rows of equal id, as (source rows, target rows), in id order.
+
+    Raises XmgError where no id occurs in both files.
+    """
+    shared, s, t = np.intersect1d(source.ids, target.ids, assume_unique=True, return_indices=True)
+    if not len(shared):
+        raise XmgError(
+            f"no pairs: {source.path} has ids like {decode(source.ids[:1])[0]!r} and {target.path} "
+            f"like {decode(target.ids[:1])[0]!r}, and none occurs in both.\n"
+            "fix: extract both from manifests with equal ids, or give --concepts FILE.toml"
+        )
+    return s.astype(np.int64), t.astype(np.int64)
+
+
+def group_pairs(source: Rows, target: Rows, keys: Sequence[str]) -> PairedSets:
+    """Gather pairs (P,) into sets by equal keys (P,), sets in key order."""
+    names, codes = np.unique(np.asarray(keys), return_inverse=True)
+    order = np.argsort(codes, kind="stable")
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(names)))])
+    return PairedSets(
+        tuple(names.tolist()), offsets, source[order], offsets.copy(), target[order]
+    )
+
+
+def read_concepts(path: Path) -> Concepts:
+    """Parse a concepts file.
+
+        validation = ["rain", "wind"]              # optional: target classes to hold out
+        test = ["cat", "cow"]
+        [concept.dog]
+        source = ["dog", "dalmatian"]
+        target = ["dog_bark"]
+
+    Raises XmgError where it is missing, is not TOML, or a concept lacks a side.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise XmgError(f"no concepts file at {path}") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise XmgError(f"{path} is not a readable TOML file: {error}") from error
+    table = document.get("concept")
+    if not isinstance(table, dict) or not table:
+        raise XmgError(f"{path} names no concept. fix: add tables like [concept.dog]")
+    sides = {side: {n: _names(path, n, c, side) for n, c in table.items()} for side in _SIDES}
+    held = {part: _string_list(path, part, document.get(part, [])) for part in _PARTS}
+    return Concepts(path, sides["source"], sides["target"], held["validation"], held["test"])
+
+
+def concept_sets(concepts: Concepts, source: FeatureFile, target: FeatureFile) -> PairedSets:
+    """Weak pairs: the rows of each concept's classes, concepts in file order.
+
+    Raises XmgError where a class is unknown to its file, has no rows, or is in two concepts.
+    """
+    s_offsets, s_rows = _rows_of_concepts(concepts.path, concepts.source, source)
+    t_offsets, t_rows = _rows_of_concepts(concepts.path, concepts.target, target)
+    return PairedSets(tuple(concepts.source), s_offsets, s_rows, t_offsets, t_rows)
+
+
+def class_numbers(names: Iterable[str], file: FeatureFile, where: str) -> list[int]:
+    """Map class names to the file's class numbers; raises XmgError naming the closest class."""
+    known = {name: c for c, name in enumerate(file.classes)}
+    numbers = []
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1, 0)
+            hint = f"; the closest is {close[0]!r}" if close else ""
+            raise XmgError(f"{where} names the class {name!r}, which {file.path} lacks{hint}")
+        numbers.append(known[name])
+    return numbers
+
+
+_SIDES = ("source", "target")
+_PARTS = ("validation", "test")
+
+
+def _names(path: Path, concept: str, table: Any, side: str) -> list[str]:
+    names = table.get(side) if isinstance(table, dict) else None
+    if not names:
+        raise XmgError(f"{path}: concept {concept!r} needs a non-empty list `{side} = [...]`")
+    return _string_list(path, f"concept.{concept}.{side}", names)
+
+
+def _string_list(path: Path, key: str, value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+        raise XmgError(f"{path}: `{key}` must be a list of class names")
+    return value
+
+
+def _rows_of_concepts(
+    path: Path, concepts: Mapping[str, Sequence[str]], file: FeatureFile
+) -> tuple[Rows, Rows]:
+    owner: dict[str, str] = {}
+    parts: list[Rows] = []
+    for concept, names in concepts.items():
+        for name in names:
+            if owner.setdefault(name, concept) != concept:
+                raise XmgError(f"{path}: class {name!r} is in both {owner[name]!r} and {concept!r}")
+        numbers = class_numbers(dict.fromkeys(names), file, f"{path}, concept {concept!r},")
+        bounds = [file.class_offsets[c : c + 2] for c in numbers]
+        rows = np.concatenate([file.class_rows[start:stop] for start, stop in bounds])
+        if not len(rows):
+            raise XmgError(f"{path}: no sample of concept {concept!r} is in {file.path}")
+        parts.append(rows)
+    offsets = np.concatenate([[0], np.cumsum([len(p) for p in parts])]).astype(np.int64)
+    return offsets, np.concatenate(parts)

@@ -1,0 +1,137 @@
+"""Draw episodes: which classes, which rows, which negatives. Pure in (key, episode number)."""
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit, prange
+
+from xmg.engine.kernels.rng import below, child
+
+Rows = npt.NDArray[np.int64]
+_CLASSES, _ROWS, _NEGATIVES = 0, 1, 2  # streams below an episode's key
+_TRIES = 64
+_SPARE = 8  # how many times the wanted rows one try looks through
+
+
+@njit(cache=True)
+def choose(key: np.uint64, n: int, k: int) -> Rows:
+    """First k entries of a uniform permutation of range(n); O(k^2) whatever n.
+
+    Fisher-Yates on a virtual array: slot[j] is the place that step j overwrote and held[j]
+    what it put there.
+    """
+    chosen, slot, held = np.empty(k, np.int64), np.empty(k, np.int64), np.empty(k, np.int64)
+    for i in range(k):
+        r = i + below(key, i, n - i)
+        at_r, at_i = r, np.int64(i)
+        for j in range(i):  # the latest write to a place counts
+            at_r = held[j] if slot[j] == r else at_r
+            at_i = held[j] if slot[j] == i else at_i
+        chosen[i], slot[i], held[i] = at_r, r, at_i
+    return chosen
+
+
+@njit(cache=True)
+def _split_recordings(
+    key: np.uint64, rows: Rows, groups: Rows, support: Rows, query: Rows
+) -> bool:
+    """Fill support, then query with rows of recordings that support does not hold."""
+    k = support.size
+    order = choose(key, rows.size, min(rows.size, _SPARE * (k + query.size)))
+    support[:] = rows[order[:k]]
+    filled = 0
+    for j in range(k, order.size):
+        row = rows[order[j]]
+        shared = False
+        for s in support:
+            shared |= groups[s] == groups[row]
+        if not shared and filled < query.size:
+            query[filled] = row
+            filled += 1
+    return filled == query.size
+
+
+@njit(cache=True)
+def _draw_class(key: np.uint64, rows: Rows, groups: Rows, support: Rows, query: Rows) -> bool:
+    k = support.size
+    if groups.size == 0:
+        order = choose(key, rows.size, k + query.size)
+        support[:], query[:] = rows[order[:k]], rows[order[k:]]
+        return True
+    for attempt in range(_TRIES):
+        if _split_recordings(child(key, attempt), rows, groups, support, query):
+            return True
+    return False
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def tasks(
+    key: np.uint64,
+    first: int,
+    choices: Rows,
+    offsets: Rows,
+    rows: Rows,
+    groups: Rows,
+    support: npt.NDArray[np.int64],
+    query: npt.NDArray[np.int64],
+) -> npt.NDArray[np.bool_]:
+    """Fill classification episodes first, first + 1, ...
+
+    choices: (E, n_way) classes, or (E, 0) to draw them here without replacement.
+    offsets (C + 1,), rows (L,): CSR from class to rows. groups (N,): recording of each row,
+    or (0,) where every row stands alone. support (E, n_way, k) and query (E, n_way, q) are
+    written with rows. Returns (E,) whether each episode could be filled.
+    """
+    n_way = support.shape[1]
+    filled = np.ones(support.shape[0], np.bool_)
+    for e in prange(support.shape[0]):
+        episode = child(key, first + e)
+        drawn = choices[e] if choices.shape[1] else choose(
+            child(episode, _CLASSES), offsets.size - 1, n_way
+        )
+        for c in range(n_way):
+            members = rows[offsets[drawn[c]] : offsets[drawn[c] + 1]]
+            stream = child(child(episode, _ROWS), c)
+            if not _draw_class(stream, members, groups, support[e, c], query[e, c]):
+                filled[e] = False
+    return filled
+
+
+@njit(cache=True)
+def negative(key: np.uint64, i: int, offsets: Rows, rows: Rows, own: int) -> int:
+    """Draw a row uniformly from all sets but `own`."""
+    start, stop = offsets[own], offsets[own + 1]
+    r = below(key, i, rows.size - (stop - start))
+    return rows[r] if r < start else rows[r + (stop - start)]  # step over the own set
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def pairs(
+    key: np.uint64,
+    first: int,
+    source_offsets: Rows,
+    source_rows: Rows,
+    target_offsets: Rows,
+    target_rows: Rows,
+    n_sets: int,
+    source: npt.NDArray[np.int64],
+    target: npt.NDArray[np.int64],
+    negatives: npt.NDArray[np.int64],
+) -> None:
+    """Fill alignment episodes first, first + 1, ...
+
+    An episode holds n_sets sets drawn without replacement; its pair b belongs to the set
+    number b % n_sets and is uniform over X_s x X_t of that set. source (E, B) and target
+    (E, B) are written with rows, negatives (E, B, K) with target rows of other sets.
+    """
+    for e in prange(source.shape[0]):
+        episode = child(key, first + e)
+        drawn = choose(child(episode, _CLASSES), source_offsets.size - 1, n_sets)
+        draw, away = child(episode, _ROWS), child(episode, _NEGATIVES)
+        for b in range(source.shape[1]):
+            own = drawn[b % n_sets]
+            s, t = source_offsets[own], target_offsets[own]
+            source[e, b] = source_rows[s + below(draw, 2 * b, source_offsets[own + 1] - s)]
+            target[e, b] = target_rows[t + below(draw, 2 * b + 1, target_offsets[own + 1] - t)]
+            for j in range(negatives.shape[2]):
+                i = b * negatives.shape[2] + j
+                negatives[e, b, j] = negative(away, i, target_offsets, target_rows, own)

@@ -1,0 +1,51 @@
+"""Hashed character n-grams: features of text in any script, no weights."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from sklearn.feature_extraction.text import HashingVectorizer
+
+from xmg.extract.types import Content, Features, Modality, RejectError
+
+_OPTIONS: Mapping[str, Any] = {
+    "analyzer": "char_wb",
+    "ngram_range": (1, 3),
+    "n_features": 2048,
+    "lowercase": True,
+    "norm": "l2",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NgramEncoder:
+    """Counts of the 1- to 3-character strings inside words, hashed with sign to 2048 slots.
+
+    Each row has unit length (Weinberger et al., "Feature Hashing for Large Scale Multitask
+    Learning", ICML 2009; scikit-learn's HashingVectorizer).
+    """
+
+    name: str = "char-ngrams"
+    modality: Modality = "text"
+    dim: int = _OPTIONS["n_features"]
+    sequences: bool = False
+    batch_size: int = 256
+    weights_sha256: str = ""
+    preprocessing: Mapping[str, Any] = field(default_factory=lambda: dict(_OPTIONS))
+
+    def decode(self, content: Content) -> str:
+        """Check that there is text; raises RejectError."""
+        if not isinstance(content, str) or not content.strip():
+            raise RejectError("the text is empty")
+        return content
+
+    def encode(self, batch: Sequence[str]) -> Sequence[Features]:
+        """Hash (B,) texts to (B, 2048)."""
+        rows: Features = HashingVectorizer(**_OPTIONS).transform(batch).toarray()
+        return rows.astype(np.float32)
+
+
+def load() -> NgramEncoder:
+    """Return the `char-ngrams` encoder."""
+    return NgramEncoder()
