@@ -91,7 +91,8 @@ def _identity(folder: str | Path) -> tuple[int, int]:
 
 
 def _fits(name: str, modality: Modality) -> bool:
-    return f".{name.rpartition('.')[2].lower()}" in SUFFIXES[modality]
+    _, dot, suffix = name.rpartition(".")
+    return dot + suffix.lower() in SUFFIXES[modality]
 
 
 def _label(name: str) -> str | None:

@@ -63,7 +63,9 @@ def read_columns(file: Path) -> Columns:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             for row in _jsonl(file, lines) if file.suffix == ".jsonl" else _table(file, lines):
                 for name, value in row.items():
-                    columns.setdefault(name, [""] * n_rows).append(value)
+                    if name not in columns:
+                        columns[name] = [""] * n_rows
+                    columns[name].append(value)
                 n_rows += 1
                 for values in columns.values():
                     values.extend([""] * (n_rows - len(values)))

@@ -1,0 +1,19 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def real() -> Callable[[str], Path]:
+    """Path of a real data set or weights file, or a skip where it is not on this machine."""
+
+    def find(name: str) -> Path:
+        path = _DATA / name
+        if not path.exists():
+            pytest.skip(f"real data absent: {path}")
+        return path
+
+    return find

@@ -1,0 +1,110 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from xmg.cache import XmgError
+from xmg.extract.sources import open_manifest
+from xmg.extract.types import Sample
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_csv_of_files(tmp_path):
+    file = write(
+        tmp_path / "clips.csv",
+        "\ufeffid,path,label,recording\nx,a/1.wav,dog,r1\ny,/abs/2.wav,,r2\n",
+    )
+    source = open_manifest(file, "audio")
+    assert list(source.samples) == [
+        Sample("x", tmp_path / "a/1.wav", "dog"),
+        Sample("y", Path("/abs/2.wav"), None),
+    ]
+    assert source.columns == {"recording": ["r1", "r2"]}
+    assert source.name == "clips"
+
+
+def test_tsv_without_ids_or_labels(tmp_path):
+    file = write(tmp_path / "m.tsv", 'path\tnote\na.png\t"tab\there"\nb.png\tplain\n')
+    source = open_manifest(file, "image")
+    assert [(s.id, s.label) for s in source.samples] == [("a.png", None), ("b.png", None)]
+    assert source.columns == {"note": ["tab\there", "plain"]}
+
+
+def test_jsonl_of_texts(tmp_path):
+    rows = [{"text": "ein Hünd\n", "label": 3}, {"text": "x", "extra": ["é"]}, {"text": None}]
+    file = write(tmp_path / "m.jsonl", "\n\n".join(json.dumps(row) for row in rows))
+    source = open_manifest(file, "text")
+    assert list(source.samples) == [
+        Sample("000000", "ein Hünd\n", "3"),
+        Sample("000001", "x", None),
+        Sample("000002", "", None),
+    ]
+    assert source.columns == {"extra": ["", '["é"]', ""]}
+
+
+def test_text_in_files(tmp_path):
+    source = open_manifest(write(tmp_path / "m.csv", "path\nnotes/a.txt\n"), "text")
+    assert list(source.samples) == [Sample("notes/a.txt", tmp_path / "notes/a.txt", None)]
+
+
+def test_named_columns(tmp_path):
+    file = write(tmp_path / "m.csv", "key,clip,kind,label\n7,a.wav,dog,ignored\n")
+    source = open_manifest(
+        file, "audio", id_column="key", content_column="clip", label_column="kind"
+    )
+    assert list(source.samples) == [Sample("7", tmp_path / "a.wav", "dog")]
+    assert source.columns == {"label": ["ignored"]}
+
+
+@pytest.mark.parametrize("option", ["id_column", "content_column", "label_column"])
+def test_a_missing_column_lists_those_there_are(tmp_path, option):
+    file = write(tmp_path / "m.csv", "path,category\na.wav,dog\n")
+    with pytest.raises(XmgError, match=r"'categry'; did you mean 'category'.* path, category"):
+        open_manifest(file, "audio", **{option: "categry"})
+
+
+def test_no_content_column(tmp_path):
+    file = write(tmp_path / "m.csv", "filepath,label\na.wav,dog\n")
+    with pytest.raises(XmgError, match=r"filepath, label\.\nfix: --content-column filepath"):
+        open_manifest(file, "audio")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("m.csv", "path,label\na.wav,dog,extra\n", "line 2: 3 fields, the header has 2"),
+        ("m.csv", 'path\n"a"b.wav\n', "line 2: "),
+        ("m.csv", 'path\n"a.wav\n', "unexpected end"),
+        ("m.csv", "path,path\na,b\n", "names a column twice"),
+        ("m.csv", "path,label\n", "no rows"),
+        ("m.csv", "", "no rows"),
+        ("m.csv", "path\na.wav\na.wav\n", "rows 1 and 2 share the id 'a.wav'"),
+        ("m.csv", "id,path\n,a.wav\n", "row 1 has an empty id"),
+        ("m.jsonl", '{"path": "a"}\n{"path"\n', "line 2 is not JSON"),
+        ("m.jsonl", "[1]\n", "line 1 is not a JSON object"),
+    ],
+)
+def test_malformed(tmp_path, name, text, reason):
+    with pytest.raises(XmgError, match=reason):
+        open_manifest(write(tmp_path / name, text), "audio")
+
+
+def test_not_utf8(tmp_path):
+    (tmp_path / "m.csv").write_bytes(b"path\ncaf\xe9.wav\n")
+    with pytest.raises(XmgError, match=r"cannot read .* as UTF-8"):
+        open_manifest(tmp_path / "m.csv", "audio")
+
+
+def test_real_emoji_are_pairs(real):
+    file = real("emoji/emoji.csv")
+    images = open_manifest(file, "image", label_column="subcategory")
+    texts = open_manifest(file, "text", label_column="subcategory")
+    assert len(images.samples) == len(texts.samples) == 2364
+    assert [s.id for s in images.samples] == [s.id for s in texts.samples]
+    assert len({s.label for s in images.samples}) == 40
+    assert all(isinstance(s.content, Path) and s.content.is_file() for s in images.samples)
+    assert texts.samples[0].content == "copyright sign, copyright"
