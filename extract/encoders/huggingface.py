@@ -52,7 +52,10 @@ def load_model(kind: Any, source: str) -> Any:
 def loading(source: str) -> Iterator[None]:
     """Turn what can go wrong with names, networks and files into XmgError."""
     verbosity = _logging.get_verbosity()
+    no_bar = Path(source).is_dir() and _logging.is_progress_bar_enabled()
     _logging.set_verbosity_error()  # unused heads are expected, not news
+    if no_bar:  # only a download is worth one
+        _logging.disable_progress_bar()
     try:
         yield
     except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -63,3 +66,5 @@ def loading(source: str) -> Iterator[None]:
         ) from error
     finally:
         _logging.set_verbosity(verbosity)
+        if no_bar:
+            _logging.enable_progress_bar()
