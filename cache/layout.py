@@ -97,7 +97,7 @@ def extents(file: h5py.File) -> dict[str, tuple[int, tuple[int, ...], np.dtype[A
 
 def block_checksums(array: Array) -> npt.NDArray[np.uint32]:
     """CRC-32 of the bytes of each block of BLOCK_ROWS rows."""
-    crcs = [zlib.crc32(np.ascontiguousarray(rows)) for _, rows in blocks(array)]
+    crcs = [zlib.crc32(np.ascontiguousarray(rows).data) for _, rows in blocks(array)]
     return np.array(crcs, dtype=np.uint32)
 
 

@@ -65,9 +65,7 @@ def group_pairs(source: Rows, target: Rows, keys: Sequence[str]) -> PairedSets:
     names, codes = np.unique(np.asarray(keys), return_inverse=True)
     order = np.argsort(codes, kind="stable")
     offsets = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(names)))])
-    return PairedSets(
-        tuple(names.tolist()), offsets, source[order], offsets.copy(), target[order]
-    )
+    return PairedSets(tuple(names.tolist()), offsets, source[order], offsets.copy(), target[order])
 
 
 def read_concepts(path: Path) -> Concepts:

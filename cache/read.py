@@ -136,7 +136,8 @@ class FeatureFile:
         for name in self._extents:
             if name.startswith("checksums/"):
                 continue
-            stored, found = self.array(f"checksums/{name}"), layout.block_checksums(self.array(name))
+            stored = self.array(f"checksums/{name}")
+            found = layout.block_checksums(self.array(name))
             bad += [(name, int(b) * layout.BLOCK_ROWS) for b in np.flatnonzero(stored != found)]
         return bad
 
@@ -165,7 +166,7 @@ def _describe(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise XmgError(f"{path} is not a readable HDF5 feature file ({error})") from error
     if attributes.get("format") != layout.FORMAT:
-        raise XmgError(f"{path} is HDF5 but not an xmg feature file. fix: make one with xmg extract")
+        raise XmgError(f"{path} is HDF5 but no feature file of xmg. fix: make one with xmg extract")
     if attributes["format_version"] > layout.VERSION:
         raise XmgError(
             f"{path} has feature format {attributes['format_version']}, this xmg reads up to "

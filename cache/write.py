@@ -104,11 +104,14 @@ class FeatureWriter:
 
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._rows = open(self._scratch("rows"), "wb")  # noqa: SIM115 - closed in __exit__
+        self._rows = open(self._scratch("rows"), "wb")
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         self._rows.close()
         try:

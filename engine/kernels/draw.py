@@ -31,31 +31,31 @@ def choose(key: np.uint64, n: int, k: int) -> Rows:
 
 
 @njit(cache=True)
-def _split_recordings(
-    key: np.uint64, rows: Rows, groups: Rows, support: Rows, query: Rows
-) -> bool:
-    """Fill support, then query with rows of recordings that support does not hold."""
-    k = support.size
-    order = choose(key, rows.size, min(rows.size, _SPARE * (k + query.size)))
-    support[:] = rows[order[:k]]
+def _split_recordings(key: np.uint64, rows: Rows, groups: Rows, support: Rows, query: Rows) -> bool:
+    """Fill query, then support with rows of recordings that query does not hold."""
+    q = query.size
+    order = choose(key, rows.size, min(rows.size, _SPARE * (q + support.size)))
+    query[:] = rows[order[:q]]
     filled = 0
-    for j in range(k, order.size):
+    for j in range(q, order.size):
         row = rows[order[j]]
         shared = False
-        for s in support:
-            shared |= groups[s] == groups[row]
-        if not shared and filled < query.size:
-            query[filled] = row
+        for other in query:
+            shared |= groups[other] == groups[row]
+        if not shared and filled < support.size:
+            support[filled] = row
             filled += 1
-    return filled == query.size
+    return filled == support.size
 
 
 @njit(cache=True)
 def _draw_class(key: np.uint64, rows: Rows, groups: Rows, support: Rows, query: Rows) -> bool:
-    k = support.size
+    """Queries first: with one key, every shot count meets the same queries and the support of
+    1 shot lies inside that of 5."""
+    q = query.size
     if groups.size == 0:
-        order = choose(key, rows.size, k + query.size)
-        support[:], query[:] = rows[order[:k]], rows[order[k:]]
+        order = choose(key, rows.size, q + support.size)
+        query[:], support[:] = rows[order[:q]], rows[order[q:]]
         return True
     for attempt in range(_TRIES):
         if _split_recordings(child(key, attempt), rows, groups, support, query):
@@ -85,8 +85,10 @@ def tasks(
     filled = np.ones(support.shape[0], np.bool_)
     for e in prange(support.shape[0]):
         episode = child(key, first + e)
-        drawn = choices[e] if choices.shape[1] else choose(
-            child(episode, _CLASSES), offsets.size - 1, n_way
+        drawn = (
+            choices[e]
+            if choices.shape[1]
+            else choose(child(episode, _CLASSES), offsets.size - 1, n_way)
         )
         for c in range(n_way):
             members = rows[offsets[drawn[c]] : offsets[drawn[c] + 1]]
@@ -101,11 +103,11 @@ def negative(key: np.uint64, i: int, offsets: Rows, rows: Rows, own: int) -> int
     """Draw a row uniformly from all sets but `own`."""
     start, stop = offsets[own], offsets[own + 1]
     r = below(key, i, rows.size - (stop - start))
-    return rows[r] if r < start else rows[r + (stop - start)]  # step over the own set
+    return int(rows[r if r < start else r + (stop - start)])  # step over the own set
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def pairs(
+def pairs(  # noqa: PLR0913, PLR0917 - kernels take arrays, not objects
     key: np.uint64,
     first: int,
     source_offsets: Rows,

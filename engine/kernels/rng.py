@@ -35,4 +35,4 @@ def child(key: np.uint64, i: int) -> np.uint64:
 @njit(cache=True)
 def below(key: np.uint64, i: int, n: int) -> int:
     """Map word i to {0, ..., n - 1}; the bias is under n / 2^64."""
-    return np.int64(word(key, i) % np.uint64(n))
+    return int(word(key, i) % np.uint64(n))

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from sklearn.feature_extraction.text import HashingVectorizer
 
-from xmg.extract.types import Content, Features, Modality, RejectError
+from xmg.extract.encoders.text_file import read_text
+from xmg.extract.types import Content, Features, Modality
 
 _OPTIONS: Mapping[str, Any] = {
     "analyzer": "char_wb",
@@ -35,12 +36,10 @@ class NgramEncoder:
     preprocessing: Mapping[str, Any] = field(default_factory=lambda: dict(_OPTIONS))
 
     def decode(self, content: Content) -> str:
-        """Check that there is text; raises RejectError."""
-        if not isinstance(content, str) or not content.strip():
-            raise RejectError("the text is empty")
-        return content
+        """Read a text; raises RejectError where there is none."""
+        return read_text(content)
 
-    def encode(self, batch: Sequence[str]) -> Sequence[Features]:
+    def encode(self, batch: Sequence[str]) -> Features:
         """Hash (B,) texts to (B, 2048)."""
         rows: Features = HashingVectorizer(**_OPTIONS).transform(batch).toarray()
         return rows.astype(np.float32)

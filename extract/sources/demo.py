@@ -27,7 +27,8 @@ from xmg.extract.sources.espeak import Utterance
 LANGUAGES: Final = tuple(
     "af am an ar az be bg bn bs ca cs cv cy da de el en eo es et eu fa fi fr ga gd gu he hi hr "
     "ht hu hy ia id is it ja ka kk kl kn ko ku ky la lb lt lv mi mk ml mr ms mt my nb ne nl om "
-    "or pa pap pl pt qu ro ru sd si sk sl sq sr sv sw ta te th ti tk tr tt ug uk ur uz vi yue".split()
+    "or pa pap pl pt qu ro ru sd si sk sl sq sr sv sw ta te th ti tk tr tt ug uk ur uz vi "
+    "yue".split()
 )
 VOICES: Final = ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "f1", "f2", "f3", "f4", "f5")
 _NAMES_PER_SAMPLE = 3

@@ -1,0 +1,74 @@
+"""Everything a meta-training run depends on; saved whole beside its results."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from xmg.cache import XmgError
+
+Loss = Literal["info-nce", "nce-margin", "nce-logistic"]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Config(BaseModel):
+    """CROMA's settings, named by the paper's symbols where it has one.
+
+    Paths are of feature files. With `concepts` the pairs are weak; without, ids are joined
+    and a set is either all pairs of one source label or a single pair.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Path
+    target: Path
+    concepts: Path | None = None
+    sets: Literal["label", "id"] = "label"  # strong pairs only
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # the only source of randomness
+
+    # Protocol: tasks of meta-validation and meta-test
+    n_way: Annotated[int, Field(ge=2)] = 5
+    n_query: Positive = 10  # queries per class
+    shots: tuple[Positive, ...] = (1, 5, 10)
+    n_tasks: Positive = 8  # fixed meta-test tasks (class sets)
+    n_repeats: Positive = 10  # fresh support and query sets for each task
+
+    # Heads
+    width: Positive = 256  # of the aligned space
+    tau: Annotated[float, Field(gt=0)] = 0.1  # temperature of similarities
+
+    # Meta-alignment task T_a
+    n_sets: Annotated[int, Field(ge=2)] = 32
+    k_pairs: Positive = 2  # pairs of each set
+    n_negatives: Positive = 16  # sampled for each pair
+    loss: Loss = "info-nce"
+    margin: float = 0.1  # of nce-margin
+    align_rate: Annotated[float, Field(gt=0)] = 1e-3
+
+    # Source classification task T_s
+    k_shot: Positive = 5
+    classify_rate: Annotated[float, Field(gt=0)] = 1e-3
+
+    # Meta-training
+    inner_steps: Positive = 5
+    meta_step: Annotated[float, Field(gt=0, le=1)] = 0.5  # epsilon
+    iterations: Positive = 240
+    validate_every: Positive = 20
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(set(self.shots)) != len(self.shots):
+            raise ValueError(f"shots must differ, got {self.shots}")
+        if self.concepts and "sets" in self.model_fields_set:
+            raise ValueError("`sets` is for strong pairs; concepts already name the sets")
+        return self
+
+
+def make_config(**settings: object) -> Config:
+    """Build a Config; raises XmgError naming the first setting that is wrong."""
+    try:
+        return Config.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"])) or "config"
+        raise XmgError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None

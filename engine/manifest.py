@@ -1,0 +1,69 @@
+"""The frozen episodes of a run as JSON: every system and every later reader meets the same."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from xmg.cache import FeatureFile, XmgError
+from xmg.engine.config import Config
+from xmg.engine.problem import Problem
+from xmg.engine.run import EPISODES, write_text
+from xmg.engine.tasks import class_sets, describe, test_tasks, validation_tasks
+
+
+def write_manifest(run: Path, problem: Problem, config: Config) -> None:
+    """Write episodes.json: split, fixed class sets, and the rows of every episode."""
+    validation, test = problem.validation, problem.test
+    body = {
+        "source": _identity(problem.train.source.file),
+        "target": _identity(test.target.file),
+        "split": {
+            "sets": problem.train.sets.names,
+            "source_classes": problem.train.source.classes,
+            "validation": validation.target.classes,
+            "test": test.target.classes,
+        },
+        "test_tasks": [[test.target.classes[c] for c in row] for row in class_sets(test, config)],
+        "validation": describe(validation_tasks(validation, config, config.shots)),
+        "test": describe(test_tasks(test, config, config.shots)),
+    }
+    write_text(run / EPISODES, json.dumps({"sha256": _digest(body), **body}))
+
+
+def check_manifest(run: Path, problem: Problem, config: Config, shots: Sequence[int]) -> None:
+    """Raise XmgError unless the episodes drawn now are those that the run was made with."""
+    manifest = _read(run / EPISODES)
+    for side, file in (("source", problem.train.source.file), ("target", problem.test.target.file)):
+        if manifest[side]["fingerprint"] != file.fingerprint:
+            raise XmgError(
+                f"{file.path} has changed since {run} was trained on it (another fingerprint).\n"
+                f"fix: extract the former features again, or train a new run on these"
+            )
+    drawn = test_tasks(problem.test, config, [k for k in shots if str(k) in manifest["test"]])
+    for k, tasks in drawn.items():
+        if tasks.digest() != manifest["test"][str(k)]["sha256"]:
+            raise XmgError(
+                f"the {k}-shot episodes differ from those frozen in {run / EPISODES}: another "
+                f"version of xmg drew them. fix: evaluate with the version that trained the run"
+            )
+
+
+def _identity(file: FeatureFile) -> dict[str, str]:
+    return {"path": str(file.path), "dataset": file.dataset, "fingerprint": file.fingerprint}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise XmgError(f"{path} cannot be read ({error}). fix: train the run again") from error
+    body = {key: value for key, value in manifest.items() if key != "sha256"}
+    if manifest.get("sha256") != _digest(body):
+        raise XmgError(f"{path} was edited (its hash does not fit). fix: train the run again")
+    return manifest
+
+
+def _digest(body: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,107 @@
+"""CROMA: meta-alignment and meta-classification together (arXiv:2012.02813, algorithm 1)."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from xmg.cache import FeatureFile
+from xmg.cache.pairs import Rows
+from xmg.engine.config import Config
+from xmg.engine.episodes import Stream, draw_pairs, draw_tasks, key_of
+from xmg.engine.fronts import Fronts
+from xmg.engine.heads import embed
+from xmg.engine.inner import Theta, clone, descend, reptile
+from xmg.engine.learner import Learner
+from xmg.engine.losses import alignment_loss
+from xmg.engine.pool import fetch
+from xmg.engine.problem import MetaTrain
+from xmg.engine.whitening import Whitening
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One meta-iteration's data, whitened: task T_a and task T_s."""
+
+    source: Tensor  # (B, d_s)
+    target: Tensor  # (B, d_t)
+    negatives: Tensor  # (B, K, d_t)
+    shots: Tensor  # (n_way * k_shot, d_s)
+    labels: Tensor  # (n_way * k_shot,)
+
+
+def start(train: MetaTrain, fronts: Fronts, config: Config) -> Theta:
+    """theta^meta before training: heads that keep what the encoders know, phi = 0.
+
+    e_t starts as the identity on whitened features, and e_s as the rotation that brings each
+    set's mean source row nearest to its mean target row (orthogonal Procrustes: U V^T from the
+    singular value decomposition of A^T B, Schonemann, Psychometrika 1966).
+    """
+    sets = train.sets
+    a = _set_means(train.source.file, fronts.source, sets.source_rows, sets.source_offsets)
+    b = _set_means(train.target, fronts.target, sets.target_rows, sets.target_offsets)
+    u, _, vh = torch.linalg.svd(a.T @ b, full_matrices=False)
+    target = torch.eye(b.shape[1], config.width)
+    return {
+        "source": u @ vh @ target,
+        "target": target,
+        "phi": torch.zeros(config.width, config.n_way),
+    }
+
+
+def _set_means(file: FeatureFile, front: Whitening, rows: Rows, offsets: Rows) -> Tensor:
+    """Mean unit row of each set, (S, d)."""
+    members = [rows[i:j] for i, j in pairwise(offsets)]
+    means = [F.normalize(front(fetch(file, m)), dim=-1).mean(0) for m in members]
+    return torch.stack(means)
+
+
+def prepare(train: MetaTrain, fronts: Fronts, config: Config, i: int) -> Episode:
+    """Fetch and whiten the data of meta-iteration i."""
+    shape = (min(config.n_sets, len(train.sets)), config.k_pairs, config.n_negatives)
+    source, target, negatives = draw_pairs(train.sets, key_of(config.seed, Stream.ALIGN), i, shape)
+    support, _ = draw_tasks(
+        train.source, key_of(config.seed, Stream.CLASSIFY), i, (1, config.n_way, config.k_shot, 0)
+    )
+    return Episode(
+        fronts.source(fetch(train.source.file, source)),
+        fronts.target(fetch(train.target, target)),
+        fronts.target(fetch(train.target, negatives)),
+        fronts.source(fetch(train.source.file, support)).flatten(0, -2),
+        torch.arange(config.n_way).repeat_interleave(config.k_shot),
+    )
+
+
+def learner(theta: Theta, fronts: Fronts) -> Learner:
+    """CROMA at meta-test: starts from e_t^meta and phi^meta."""
+    return Learner(fronts.target, theta["target"].detach(), theta["phi"].detach())
+
+
+def meta_iteration(theta: Theta, episode: Episode, config: Config) -> dict[str, float]:
+    """Move theta = {source, target, phi} in place; returns the losses before the first steps.
+
+    e_s and e_t descend on NCE over T_a, then phi and e_s on cross-entropy over T_s, then all
+    take the Reptile step.
+    """
+    task = clone(theta)
+    nce = alignment_loss(config.loss, config.tau, config.margin)
+
+    def align() -> Tensor:
+        z_s = embed(episode.source, task["source"])
+        z_t = embed(episode.target, task["target"])
+        return nce(z_s, z_t, embed(episode.negatives, task["target"]))
+
+    def classify() -> Tensor:
+        z = embed(episode.shots, task["source"])
+        return F.cross_entropy(z @ task["phi"] / config.tau, episode.labels)
+
+    heads = [task["source"], task["target"]]
+    n_steps = config.inner_steps
+    align_losses = descend(heads, align, n_steps, config.align_rate)
+    classify_losses = descend(
+        [task["source"], task["phi"]], classify, n_steps, config.classify_rate
+    )
+    reptile(theta, task, config.meta_step)
+    return {"align_loss": align_losses[0], "classify_loss": classify_losses[0]}

@@ -1,0 +1,20 @@
+"""Pre-training: the pretrained encoder and new layers, fine-tuned on the k labels alone."""
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from xmg.engine.config import Config
+from xmg.engine.episodes import Stream, key_of
+from xmg.engine.learner import Learner
+
+
+def pretraining(dim: int, config: Config) -> Learner:
+    """A random projection of unit features to `width`, a linear layer, phi = 0.
+
+    The layer starts as the identity and is fine-tuned with phi. The first row of the CROMA
+    paper's tables (arXiv:2012.02813). Touches no meta-training data.
+    """
+    generator = torch.Generator().manual_seed(int(key_of(config.seed, Stream.PRETRAINING)) >> 1)
+    projection = torch.randn(dim, config.width, generator=generator) / config.width**0.5
+    phi = torch.zeros(config.width, config.n_way)
+    return Learner(lambda x: F.normalize(x, dim=-1) @ projection, torch.eye(config.width), phi)

@@ -1,0 +1,171 @@
+"""Split a pair of feature files into meta-train, meta-validation and meta-test.
+
+Each part is a type of its own, and what trains or selects never receives a MetaTest.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from xmg.cache import FeatureFile, XmgError, decode
+from xmg.cache.pairs import (
+    Concepts,
+    PairedSets,
+    Rows,
+    class_numbers,
+    concept_sets,
+    group_pairs,
+    join_ids,
+    read_concepts,
+)
+from xmg.engine.config import Config
+from xmg.engine.pool import Pool, check_sizes, pool_of
+
+_HELD_OUT = 0.1  # of the classes, each for validation and test
+
+
+@dataclass(frozen=True, slots=True)
+class MetaTrain:
+    """Labelled source classes, and sets of pairs. Target labels are not in here."""
+
+    source: Pool
+    target: FeatureFile
+    sets: PairedSets
+
+
+@dataclass(frozen=True, slots=True)
+class MetaValidation:
+    """Target classes for selection: checkpoint, classifier's start, rates, steps."""
+
+    target: Pool
+
+
+@dataclass(frozen=True, slots=True)
+class MetaTest:
+    """Target classes that are seen once, to report."""
+
+    target: Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """The three parts of one cross-modal generalization problem."""
+
+    train: MetaTrain
+    validation: MetaValidation
+    test: MetaTest
+
+
+def open_problem(config: Config) -> Problem:
+    """Open both feature files and split them.
+
+    Strong pairs: the target's classes are split at random, and pairs and source classes of
+    held-out classes are dropped from meta-training. Weak pairs: classes in concepts train, the
+    other target classes are held out. Raises XmgError where the data cannot serve the tasks.
+    """
+    source, target = FeatureFile(config.source), FeatureFile(config.target)
+    _ = source.features, target.features  # both must hold one vector a sample
+    if config.concepts:
+        train, validation, test = _weak(config, read_concepts(config.concepts), source, target)
+    else:
+        train, validation, test = _strong(config, source, target)
+    problem = Problem(
+        train,
+        MetaValidation(pool_of(target, validation)),
+        MetaTest(pool_of(target, test)),
+    )
+    _check(problem, config)
+    return problem
+
+
+def _weak(
+    config: Config, concepts: Concepts, source: FeatureFile, target: FeatureFile
+) -> tuple[MetaTrain, Sequence[str], Sequence[str]]:
+    sets = concept_sets(concepts, source, target)
+    used = {name for names in concepts.target.values() for name in names}
+    held = [*concepts.validation, *concepts.test]
+    class_numbers(held, target, str(concepts.path))
+    for name in held:
+        if name in used or held.count(name) > 1:
+            raise XmgError(f"{concepts.path}: held-out class {name!r} is listed elsewhere too")
+    validation, test = concepts.validation, concepts.test
+    if not held:
+        free = [name for name in target.classes if name not in used]
+        order = _shuffled(free, config.seed)
+        validation, test = order[: len(order) // 2], order[len(order) // 2 :]
+    return MetaTrain(pool_of(source, source.classes), target, sets), validation, test
+
+
+def _strong(
+    config: Config, source: FeatureFile, target: FeatureFile
+) -> tuple[MetaTrain, Sequence[str], Sequence[str]]:
+    source_rows, target_rows = join_ids(source, target)
+    _check_labels_agree(source, target, source_rows, target_rows)
+    order = _shuffled(target.classes, config.seed)
+    n_held = max(config.n_way, round(_HELD_OUT * len(order)))
+    validation, test = order[:n_held], order[n_held : 2 * n_held]
+    held = {*validation, *test}
+    kept = ~_labelled(source, source_rows, held) & ~_labelled(target, target_rows, held)
+    if not kept.any():
+        raise XmgError(
+            f"{target.path} has {len(target.classes)} classes: holding out {n_held} for "
+            "validation and as many for test leaves no pair to train on. fix: lower --n-way"
+        )
+    source_rows, target_rows = source_rows[kept], target_rows[kept]
+    keys = _set_keys(config, source, source_rows)
+    pool = pool_of(source, [name for name in source.classes if name not in held])
+    return MetaTrain(pool, target, group_pairs(source_rows, target_rows, keys)), validation, test
+
+
+def _set_keys(config: Config, source: FeatureFile, rows: Rows) -> list[str]:
+    if config.sets == "id":
+        return decode(source.ids[rows])
+    labels = source.labels[rows]
+    if (labels < 0).any():
+        first = decode(source.ids[rows[labels < 0]][:1])[0]
+        raise XmgError(
+            f"the paired sample {first!r} of {source.path} has no label to form sets by. "
+            "fix: --sets id, which makes every pair a set"
+        )
+    return [source.classes[c] for c in labels]
+
+
+def _check_labels_agree(
+    source: FeatureFile, target: FeatureFile, source_rows: Rows, target_rows: Rows
+) -> None:
+    """Where both files share their vocabulary, paired samples must carry the same label."""
+    if not set(source.classes) & set(target.classes):
+        return
+    s, t = source.labels[source_rows], target.labels[target_rows]
+    s_names = np.array([*source.classes, ""])[s]
+    t_names = np.array([*target.classes, ""])[t]
+    wrong = np.flatnonzero((s >= 0) & (t >= 0) & (s_names != t_names))
+    if len(wrong):
+        i = wrong[0]
+        raise XmgError(
+            f"labels don't match: {decode(source.ids[source_rows[[i]]])[0]!r} is {s_names[i]!r} in "
+            f"{source.path} and {t_names[i]!r} in {target.path} ({len(wrong)} such pairs).\n"
+            "fix: correct the manifests and extract again"
+        )
+
+
+def _labelled(
+    file: FeatureFile, rows: Rows, names: set[str]
+) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    codes = [c for c, name in enumerate(file.classes) if name in names]
+    return np.isin(file.labels[rows], codes)
+
+
+def _shuffled(names: Sequence[str], seed: int) -> list[str]:
+    rng = np.random.Generator(np.random.Philox(key=[seed, 0]))
+    return [names[i] for i in rng.permutation(len(names))]
+
+
+def _check(problem: Problem, config: Config) -> None:
+    n_rows = max(config.shots) + config.n_query
+    check_sizes(problem.validation.target, config.n_way, n_rows, "meta-validation")
+    check_sizes(problem.test.target, config.n_way, n_rows, "meta-test")
+    check_sizes(problem.train.source, config.n_way, config.k_shot, "source classification")
+    if len(problem.train.sets) < 2:
+        raise XmgError("the pairs form a single set; negatives need at least two. fix: --sets id")

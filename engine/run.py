@@ -1,0 +1,117 @@
+"""The run folder: what a meta-training leaves behind, and how it is read back.
+
+config.json          every setting; paths are absolute
+episodes.json        class split and frozen episodes, by row and feature-file fingerprint
+metrics.jsonl        one line for each validation
+last.safetensors     fronts, theta^meta and where training stands
+best.safetensors     the same at the highest meta-validation accuracy
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from xmg.cache import XmgError
+from xmg.engine.config import Config
+from xmg.engine.fronts import Fronts
+from xmg.engine.inner import Theta
+from xmg.engine.whitening import Whitening
+
+CONFIG, EPISODES, METRICS = "config.json", "episodes.json", "metrics.jsonl"
+BEST, LAST = "best.safetensors", "last.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where training stands after `iteration` meta-iterations."""
+
+    theta: Theta
+    fronts: Fronts
+    iteration: int
+    best_accuracy: float  # on meta-validation, so far
+    best_iteration: int
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file at once, so that readers see the old text or the new."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def save_state(path: Path, state: State) -> None:
+    """Replace a checkpoint at once, after it has reached the disk."""
+    tensors = {name: value.detach().contiguous() for name, value in _tensors(state).items()}
+    where = {
+        "iteration": state.iteration,
+        "best_accuracy": state.best_accuracy,
+        "best_iteration": state.best_iteration,
+        "source_root": state.fronts.source.root,
+        "target_root": state.fronts.target.root,
+    }
+    partial = path.with_name(path.name + ".partial")
+    save_file(tensors, partial, {"xmg": json.dumps(where)})
+    with partial.open("rb+") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def load_state(path: Path) -> State:
+    """Read a checkpoint; raises XmgError where it is missing or not ours."""
+    try:
+        with safe_open(path, "pt") as file:
+            where = json.loads((file.metadata() or {})["xmg"])
+            t = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        fronts = Fronts(
+            Whitening(t["source_matrix"], t["source_offset"], where["source_root"]),
+            Whitening(t["target_matrix"], t["target_offset"], where["target_root"]),
+        )
+        theta = {name: t[name] for name in ("source", "target", "phi")}
+    except FileNotFoundError:
+        raise XmgError(
+            f"no checkpoint at {path}. fix: xmg meta-train --run {path.parent}"
+        ) from None
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise XmgError(f"{path} is not a checkpoint of xmg ({error})") from error
+    return State(theta, fronts, where["iteration"], where["best_accuracy"], where["best_iteration"])
+
+
+def load_config(run: Path) -> Config:
+    """Read a run's settings; raises XmgError where `run` is no run folder."""
+    path = run / CONFIG
+    if not path.is_file():
+        raise XmgError(f"{run} is not a run folder (no {CONFIG}). fix: xmg meta-train --run {run}")
+    try:
+        return Config.model_validate_json(path.read_text(encoding="utf-8"))
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise XmgError(f"{path} is damaged: {error}") from error
+
+
+def append_metrics(run: Path, row: Mapping[str, Any]) -> None:
+    """Add one JSON line."""
+    with (run / METRICS).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """Read the whole lines; a last line cut short by a crash is dropped."""
+    path = run / METRICS
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def _tensors(state: State) -> dict[str, Tensor]:
+    sides = {"source": state.fronts.source, "target": state.fronts.target}
+    fronts = {f"{side}_matrix": front.matrix for side, front in sides.items()}
+    offsets = {f"{side}_offset": front.offset for side, front in sides.items()}
+    return {**state.theta, **fronts, **offsets}

@@ -1,0 +1,83 @@
+"""Few-shot tasks of one pool, fetched: the frozen episodes that every system meets."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xmg.cache.pairs import Rows
+from xmg.engine.config import Config
+from xmg.engine.episodes import Stream, draw_class_sets, draw_tasks, key_of
+from xmg.engine.pool import Pool, fetch
+from xmg.engine.problem import MetaTest, MetaValidation
+
+_N_VALIDATION = 16  # meta-validation tasks for each shot count
+
+
+@dataclass(frozen=True, slots=True)
+class Tasks:
+    """E episodes by number of row; x holds each row that occurs once.
+
+    support (E, n_way, k) and query (E, n_way, q) are rows of the feature file;
+    x[i] (U, D) are the features of row rows[i], raw.
+    """
+
+    support: Rows
+    query: Rows
+    rows: Rows
+    x: Tensor
+
+    def locate(self, part: Rows) -> Tensor:
+        """Map rows of the file to rows of x."""
+        return torch.from_numpy(np.searchsorted(self.rows, part))
+
+    def digest(self) -> str:
+        """SHA-256 of the rows of both parts."""
+        return hashlib.sha256(self.support.tobytes() + self.query.tobytes()).hexdigest()
+
+
+def validation_tasks(
+    part: MetaValidation, config: Config, shots: Sequence[int]
+) -> dict[int, Tasks]:
+    """Draw the meta-validation tasks of each shot count; classes anew for each task."""
+    key = key_of(config.seed, Stream.VALIDATION)
+    return {k: _draw(part.target, key, config, k, _N_VALIDATION) for k in shots}
+
+
+def class_sets(part: MetaTest, config: Config) -> Rows:
+    """Draw the classes of the fixed meta-test tasks, (n_tasks, n_way) numbers in the pool."""
+    key = key_of(config.seed, Stream.TEST_CLASSES)
+    return draw_class_sets(part.target, key, config.n_tasks, config.n_way)
+
+
+def test_tasks(part: MetaTest, config: Config, shots: Sequence[int]) -> dict[int, Tasks]:
+    """Draw n_repeats support and query sets for each fixed task.
+
+    Episode r * n_tasks + t is repeat r of task t. All shot counts share the queries.
+    """
+    choices = np.tile(class_sets(part, config), (config.n_repeats, 1))
+    key = key_of(config.seed, Stream.TEST_ROWS)
+    return {k: _draw(part.target, key, config, k, len(choices), choices) for k in shots}
+
+
+def _draw(
+    pool: Pool, key: np.uint64, config: Config, k: int, n: int, choices: Rows | None = None
+) -> Tasks:
+    support, query = draw_tasks(pool, key, 0, (n, config.n_way, k, config.n_query), choices)
+    rows = np.unique(np.concatenate([support.ravel(), query.ravel()]))
+    return Tasks(support, query, rows, fetch(pool.file, rows))
+
+
+def describe(tasks: Mapping[int, Tasks]) -> dict[str, object]:
+    """The rows of each shot count and their digest, for a manifest."""
+    return {
+        str(k): {
+            "sha256": t.digest(),
+            "support": t.support.tolist(),
+            "query": t.query.tolist(),
+        }
+        for k, t in tasks.items()
+    }

@@ -1,0 +1,73 @@
+"""The frozen front of a head: square root, centring, PCA-whitening. It reads no label."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xmg.cache import FeatureFile
+from xmg.cache.pairs import Rows
+from xmg.engine.pool import fetch
+
+_BLOCK = 4096
+_SHRINKAGE = 0.1
+_TINY = 1e-300  # keeps a constant column finite
+
+
+@dataclass(frozen=True, slots=True)
+class Whitening:
+    """x -> f(x) @ matrix - offset, with f the square root where `root`, else the identity.
+
+    matrix (D, d), offset (d,). Rows it was fitted on come out centred, with a
+    mean squared norm near 1.
+    """
+
+    matrix: Tensor
+    offset: Tensor
+    root: bool
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Map (..., D) to (..., d)."""
+        return (_root(x) if self.root else x) @ self.matrix - self.offset
+
+
+def fit_whitening(file: FeatureFile, rows: Rows, dim: int) -> Whitening:
+    """Fit on rows (n,) of a feature file, block by block, in float64.
+
+    With (lambda_i, v_i) the leading eigenpairs of the covariance and mu the mean of all its
+    eigenvalues, column i of the matrix is v_i / sqrt(((1 - a) lambda_i + a mu) d): PCA-whitening
+    of the covariance shrunk towards a multiple of the identity (Ledoit, Wolf, "A well-conditioned
+    estimator for large-dimensional covariance matrices", 2004), with a = 0.1. d is `dim`, or
+    the rank where that is lower. Features that are never negative (pooled ReLU outputs) are
+    square-rooted first, which evens out their heavy tails (Hu, Gripon, Pateux, "Leveraging the
+    Feature Distribution in Transfer-based Few-Shot Learning", ICANN 2021).
+    """
+    rows = np.unique(rows)
+    blocks = [rows[i : i + _BLOCK] for i in range(0, len(rows), _BLOCK)]
+    root = all(bool((fetch(file, block) >= 0).all()) for block in blocks)
+    mean, covariance = _moments(file, blocks, root)
+    values, vectors = torch.linalg.eigh(covariance)  # ascending
+    tolerance = values[-1] * (max(len(rows), file.dim) * torch.finfo(torch.float32).eps) ** 2
+    d = min(dim, max(int((values > tolerance).sum()), 1))
+    shrunk = (1 - _SHRINKAGE) * values.clamp_min(0) + _SHRINKAGE * values.mean()
+    matrix = vectors[:, -d:].flip(1) / (shrunk[-d:].flip(0) * d).clamp_min(_TINY).sqrt()
+    return Whitening(matrix.float(), (mean @ matrix).float(), root)
+
+
+def _moments(file: FeatureFile, blocks: list[Rows], root: bool) -> tuple[Tensor, Tensor]:
+    """Mean (D,) and covariance (D, D) of the rows in all blocks."""
+    total = torch.zeros(file.dim, dtype=torch.float64)
+    square = torch.zeros(file.dim, file.dim, dtype=torch.float64)
+    for block in blocks:
+        x = fetch(file, block).double()
+        x = _root(x) if root else x
+        total += x.sum(0)
+        square += x.T @ x
+    n = sum(len(block) for block in blocks)
+    mean = total / n
+    return mean, square / n - torch.outer(mean, mean)
+
+
+def _root(x: Tensor) -> Tensor:
+    return x.clamp_min(0).sqrt()
