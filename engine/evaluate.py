@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from xmg.engine.compute import flushed_denormals
 from xmg.engine.config import Config
 from xmg.engine.learner import CLASS_MEANS, Learner, Setting, accuracies, settings_of
 from xmg.engine.methods import class_mean, pretraining
@@ -43,6 +44,7 @@ def without_pairs(front: Whitening, config: Config) -> dict[str, Learner]:
     }
 
 
+@flushed_denormals()
 def evaluate(
     learners: Mapping[str, Learner],
     validation: MetaValidation,

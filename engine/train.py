@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from xmg.cache import XmgError
+from xmg.engine.compute import flushed_denormals
 from xmg.engine.config import Config
 from xmg.engine.evaluate import validation_accuracy
 from xmg.engine.fronts import Fronts, fit_fronts
@@ -32,6 +33,7 @@ Progress = Callable[[int, int, float], None]  # iteration, iterations, best accu
 _AHEAD = 2  # episodes prepared while one trains
 
 
+@flushed_denormals()
 def meta_train(config: Config, run: Path, progress: Progress | None = None) -> State:
     """Meta-train CROMA into the run folder `run`; returns the state at the best validation.
 

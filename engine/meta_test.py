@@ -1,0 +1,41 @@
+"""Evaluate finished runs."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+from xmg.engine.evaluate import Progress, Result, evaluate, without_pairs
+from xmg.engine.manifest import check_manifest
+from xmg.engine.methods import croma
+from xmg.engine.pool import check_sizes
+from xmg.engine.problem import open_problem
+from xmg.engine.run import BEST, load_config, load_state
+
+
+def evaluate_run(
+    run: Path, shots: Sequence[int] | None = None, progress: Progress | None = None
+) -> list[Result]:
+    """Evaluate a run's best checkpoint and the rows without pairs, on its frozen episodes.
+
+    shots: by default those the run was validated on. Raises XmgError where the run or its
+    feature files are missing or have changed, or classes are too small.
+    """
+    config = load_config(run)
+    shots = shots or config.shots
+    problem = open_problem(config)
+    for part, what in ((problem.validation, "meta-validation"), (problem.test, "meta-test")):
+        check_sizes(part.target, config.n_way, max(shots) + config.n_query, what)
+    check_manifest(run, problem, config, shots)
+    state = load_state(run / BEST)
+    learners = {
+        **without_pairs(state.fronts.target, config),
+        "CROMA": croma.learner(state.theta, state.fronts),
+    }
+    return evaluate(learners, problem.validation, problem.test, config, shots, progress)
+
+
+def pool_results(runs: Sequence[Sequence[Result]]) -> list[list[Result]]:
+    """Group the results of several runs by system and shots, in the first run's order."""
+    order = {(r.system, r.shots): i for i, r in enumerate(runs[0])}
+    rows = sorted((r for run in runs for r in run), key=lambda r: order[r.system, r.shots])
+    return [list(group) for _, group in groupby(rows, key=lambda r: (r.system, r.shots))]
