@@ -48,7 +48,8 @@ class Listing:
             if name in seen:
                 raise XmgError(f"the id {name!r} occurs twice; ids must be unique")
             seen.add(name)
-        bad = [n for n in (*self.ids, *filter(None, self.labels)) if not n or n.endswith("\0")]
+        named = (name for name in self.labels if name is not None)
+        bad = [n for n in (*self.ids, *named) if not n or n.endswith("\0")]
         if bad:
             raise XmgError(f"ids and labels may not be empty or end in a NUL byte: {bad[0]!r}")
 
