@@ -1,0 +1,198 @@
+"""Slow independent twins, written from the definitions with plain Python and NumPy."""
+
+import math
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+import numpy as np
+
+_MASK = 2**64 - 1
+_GOLDEN = 0x9E3779B97F4A7C15
+_A, _B = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+
+Grid = list[list[int]]
+
+
+# Random words ------------------------------------------------------------------------------
+
+
+def splitmix64(state: int) -> Iterator[int]:
+    """The published generator: https://prng.di.unimi.it/splitmix64.c."""
+    while True:
+        state = (state + _GOLDEN) & _MASK
+        yield finalize(state)
+
+
+def finalize(z: int) -> int:
+    z = ((z ^ (z >> 30)) * _A) & _MASK
+    z = ((z ^ (z >> 27)) * _B) & _MASK
+    return z ^ (z >> 31)
+
+
+def word(key: int, i: int) -> int:
+    return next(islice(splitmix64(key), i, None))
+
+
+def child(key: int, i: int) -> int:
+    return finalize(word(key, i) ^ _A)
+
+
+# Episodes ----------------------------------------------------------------------------------
+
+
+def choose(key: int, n: int, k: int) -> list[int]:
+    """Fisher-Yates on a dictionary of moved places: first k of a permutation of range(n)."""
+    moved: dict[int, int] = {}
+    chosen = []
+    for i, bits in enumerate(islice(splitmix64(key), k)):
+        r = i + bits % (n - i)
+        chosen.append(moved.get(r, r))
+        moved[r] = moved.get(i, i)
+    return chosen
+
+
+def task(
+    key: int, episode: int, members: list[list[int]], n_way: int, k: int, q: int, groups=None
+) -> tuple[Grid, Grid]:
+    """Support and query rows of one episode; members[c] are the rows of class c."""
+    stream = child(key, episode)
+    support, query = [], []
+    for c, drawn in enumerate(choose(child(stream, 0), len(members), n_way)):
+        s, t = _task_class(child(child(stream, 1), c), members[drawn], k, q, groups)
+        support.append(s)
+        query.append(t)
+    return support, query
+
+
+def _task_class(key: int, rows: list[int], k: int, q: int, groups) -> tuple[list[int], list[int]]:
+    if groups is None:
+        order = [rows[i] for i in choose(key, len(rows), k + q)]
+        return order[q:], order[:q]
+    for attempt in range(64):
+        order = choose(child(key, attempt), len(rows), min(len(rows), 8 * (k + q)))
+        query = [rows[i] for i in order[:q]]
+        taken = {groups[row] for row in query}
+        apart = [rows[i] for i in order[q:] if groups[rows[i]] not in taken]
+        if len(apart) >= k:
+            return apart[:k], query
+    raise AssertionError("no attempt keeps the recordings apart")
+
+
+def pairs(
+    key: int,
+    episode: int,
+    sources: Grid,
+    targets: Grid,
+    n_sets: int,
+    n_pairs: int,
+    n_negatives: int,
+) -> tuple[list[int], list[int], Grid]:
+    """Source, target and negative rows of one alignment episode; sources[s] are rows of set s."""
+    stream = child(key, episode)
+    drawn = choose(child(stream, 0), len(sources), n_sets)
+    draw = list(islice(splitmix64(child(stream, 1)), 2 * n_pairs))
+    away = iter(splitmix64(child(stream, 2)))
+    source, target, negatives = [], [], []
+    for b in range(n_pairs):
+        own = drawn[b % n_sets]
+        others = [row for s, rows in enumerate(targets) if s != own for row in rows]
+        source.append(sources[own][draw[2 * b] % len(sources[own])])
+        target.append(targets[own][draw[2 * b + 1] % len(targets[own])])
+        negatives.append([others[next(away) % len(others)] for _ in range(n_negatives)])
+    return source, target, negatives
+
+
+# Losses, as printed, term by term ----------------------------------------------------------
+
+
+def _dot(a, b) -> float:
+    return math.fsum(x * y for x, y in zip(a, b, strict=True))
+
+
+def info_nce(z_s, z_t, z_neg, tau: float) -> float:
+    total = 0.0
+    for s, t, others in zip(z_s, z_t, z_neg, strict=True):
+        f = [math.exp(_dot(s, v) / tau) for v in [t, *others]]
+        total -= math.log(f[0] / math.fsum(f))
+    return total / len(z_s)
+
+
+def nce_margin(z_s, z_t, z_neg, margin: float) -> float:
+    terms = [
+        max(0.0, margin + _dot(s, n) - _dot(s, t))
+        for s, t, others in zip(z_s, z_t, z_neg, strict=True)
+        for n in others
+    ]
+    return math.fsum(terms) / len(terms)
+
+
+def nce_logistic(z_s, z_t, z_neg, tau: float) -> float:
+    total = 0.0
+    for s, t, others in zip(z_s, z_t, z_neg, strict=True):
+        total -= math.log(_logistic(_dot(s, t) / tau))
+        total -= sum(math.log(_logistic(-_dot(s, n) / tau)) for n in others) / len(others)
+    return total / len(z_s)
+
+
+def _logistic(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+# The two motions ---------------------------------------------------------------------------
+
+Parameters = dict[str, np.ndarray]
+Loss = Callable[[Parameters], complex]
+
+
+def gradient(loss: Loss, theta: Parameters, names: list[str]) -> Parameters:
+    """Complex-step derivative, exact to rounding: d/dx f = Im f(x + ih) / h."""
+    found = {}
+    for name in names:
+        found[name] = np.empty_like(theta[name])
+        for place in np.ndindex(theta[name].shape):
+            moved = theta[name].astype(complex)
+            moved[place] += 1e-30j
+            found[name][place] = np.imag(loss({**theta, name: moved})) / 1e-30
+    return found
+
+
+def adam(theta: Parameters, loss: Loss, names: list[str], n_steps: int, rate: float) -> Parameters:
+    """Algorithm 1 of Kingma and Ba (arXiv:1412.6980) with its default constants."""
+    theta = dict(theta)
+    first = {name: np.zeros_like(theta[name]) for name in names}
+    second = {name: np.zeros_like(theta[name]) for name in names}
+    for t in range(1, n_steps + 1):
+        for name, g in gradient(loss, theta, names).items():
+            first[name] = 0.9 * first[name] + 0.1 * g
+            second[name] = 0.999 * second[name] + 0.001 * g * g
+            m, v = first[name] / (1 - 0.9**t), second[name] / (1 - 0.999**t)
+            theta[name] = theta[name] - rate * m / (np.sqrt(v) + 1e-8)
+    return theta
+
+
+def reptile(theta: Parameters, task: Parameters, epsilon: float) -> Parameters:
+    return {name: theta[name] + epsilon * (task[name] - theta[name]) for name in theta}
+
+
+def meta_iteration(theta: Parameters, episode: dict[str, np.ndarray], config) -> Parameters:
+    """CROMA by InfoNCE: align e_s and e_t, then classify with e_s and phi, then Reptile."""
+
+    def align(p: Parameters) -> complex:
+        s, t = _unit(episode["source"] @ p["source"]), _unit(episode["target"] @ p["target"])
+        n = _unit(episode["negatives"] @ p["target"])
+        own = (s * t).sum(1) / config.tau
+        others = (s[:, None] * n).sum(2) / config.tau
+        return np.mean(np.log(np.exp(own) + np.exp(others).sum(1)) - own)
+
+    def classify(p: Parameters) -> complex:
+        logits = _unit(episode["shots"] @ p["source"]) @ p["phi"] / config.tau
+        own = logits[np.arange(len(logits)), episode["labels"]]
+        return np.mean(np.log(np.exp(logits).sum(1)) - own)
+
+    task = adam(theta, align, ["source", "target"], config.inner_steps, config.align_rate)
+    task = adam(task, classify, ["source", "phi"], config.inner_steps, config.classify_rate)
+    return reptile(theta, task, config.meta_step)
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.sqrt((rows * rows).sum(-1, keepdims=True))
