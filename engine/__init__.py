@@ -1,1 +1,1 @@
-"""."""
+"""Episodes, meta-training, few-shot evaluation on feature files."""

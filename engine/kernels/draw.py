@@ -99,11 +99,11 @@ def tasks(
 
 
 @njit(cache=True)
-def negative(key: np.uint64, i: int, offsets: Rows, rows: Rows, own: int) -> int:
+def negative(key: np.uint64, i: int, offsets: Rows, rows: Rows, own: int) -> np.int64:
     """Draw a row uniformly from all sets but `own`."""
     start, stop = offsets[own], offsets[own + 1]
     r = below(key, i, rows.size - (stop - start))
-    return int(rows[r if r < start else r + (stop - start)])  # step over the own set
+    return np.int64(rows[r if r < start else r + (stop - start)])  # step over the own set
 
 
 @njit(parallel=True, cache=True, nogil=True)

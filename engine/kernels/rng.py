@@ -33,6 +33,6 @@ def child(key: np.uint64, i: int) -> np.uint64:
 
 
 @njit(cache=True)
-def below(key: np.uint64, i: int, n: int) -> int:
+def below(key: np.uint64, i: int, n: int) -> np.int64:
     """Map word i to {0, ..., n - 1}; the bias is under n / 2^64."""
-    return int(word(key, i) % np.uint64(n))
+    return np.int64(word(key, i) % np.uint64(n))

@@ -1,1 +1,1 @@
-"""."""
+"""One file per system: how it starts and what it learns from."""

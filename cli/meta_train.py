@@ -1,0 +1,68 @@
+"""xmg meta-train."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from xmg.cache.errors import XmgError
+from xmg.cli.console import hints, parse_shots, progress_bar
+
+
+def meta_train(
+    source: Annotated[
+        Path, typer.Argument(help="Features of the modality rich in labels.", show_default=False)
+    ],
+    target: Annotated[
+        Path, typer.Argument(help="Features of the modality poor in labels.", show_default=False)
+    ],
+    run: Annotated[Path, typer.Option("--run", "-r", help="The run folder to make or continue.")],
+    concepts: Annotated[
+        Path | None, typer.Option(help="Weak pairs (TOML); without it equal ids are pairs.")
+    ] = None,
+    sets: Annotated[
+        str | None, typer.Option(help="Strong pairs form sets by source label, or each by id.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="The only source of randomness.")] = None,
+    n_way: Annotated[int | None, typer.Option(help="Classes of a task.")] = None,
+    n_query: Annotated[int | None, typer.Option(help="Queries per class.")] = None,
+    shots: Annotated[str | None, typer.Option(help="Labels per class, such as 1,5,10.")] = None,
+    iterations: Annotated[int | None, typer.Option(help="Meta-iterations.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Any further settings (TOML); options above win.")
+    ] = None,
+) -> None:
+    """Meta-train CROMA on two feature files; continues where an interrupted run stopped.
+
+    Example: xmg meta-train text.h5 speech.h5 --run runs/speech
+    """
+    from xmg.engine.config import make_config
+    from xmg.engine.train import meta_train as train
+
+    options = {
+        "sets": sets,
+        "seed": seed,
+        "n_way": n_way,
+        "n_query": n_query,
+        "shots": parse_shots(shots),
+        "iterations": iterations,
+        "concepts": concepts.resolve() if concepts else None,
+    }
+    settings = _read_toml(config) if config else {}
+    settings |= {name: value for name, value in options.items() if value is not None}
+    whole = make_config(**settings | {"source": source.resolve(), "target": target.resolve()})
+    with progress_bar("meta-train") as update:
+        best = train(whole, run, update)
+    typer.echo(
+        f"{run}: best at meta-iteration {best.iteration} of {whole.iterations}, "
+        f"meta-validation accuracy {best.best_accuracy:.1%}"
+    )
+    hints.print(f"next: xmg evaluate {run}", markup=False)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise XmgError(f"{path} is not a readable TOML file: {error}") from error
