@@ -1,6 +1,7 @@
 """Meta-training: loop, meta-validation, checkpoints, resume."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +10,7 @@ from xmg.cache import XmgError
 from xmg.engine.compute import flushed_denormals
 from xmg.engine.config import Config
 from xmg.engine.evaluate import validation_accuracy
-from xmg.engine.fronts import Fronts, fit_fronts
+from xmg.engine.fronts import fit_fronts
 from xmg.engine.inner import clone
 from xmg.engine.manifest import write_manifest
 from xmg.engine.methods import croma
@@ -90,8 +91,8 @@ def _loop(
     theta, fronts = clone(state.theta), state.fronts
     tasks = validation_tasks(validation, config, config.shots)
     best, began = (state.best_accuracy, state.best_iteration), time.monotonic()
-    for i, episode in _episodes(train, fronts, config, state.iteration):
-        losses = croma.meta_iteration(theta, episode, config)
+    for i, episode in _episodes(train, config, state.iteration):
+        losses = croma.meta_iteration(theta, croma.whiten(episode, fronts), config)
         done = i + 1
         if done % config.validate_every == 0 or done == config.iterations:
             accuracy = validation_accuracy(croma.learner(theta, fronts), tasks, config.tau)
@@ -108,17 +109,14 @@ def _loop(
             progress(done, config.iterations, max(best[0], 0.0))
 
 
-def _episodes(
-    train: MetaTrain, fronts: Fronts, config: Config, first: int
-) -> Iterator[tuple[int, croma.Episode]]:
-    """Yield (i, episode i), the next ones being prepared by another thread meanwhile."""
+def _episodes(train: MetaTrain, config: Config, first: int) -> Iterator[tuple[int, croma.Episode]]:
+    """Yield (i, raw episode i), the next ones being fetched by another thread meanwhile."""
     with ThreadPoolExecutor(1) as pool:
-        pending: dict[int, Future[croma.Episode]] = {}
+        pending: deque[Future[croma.Episode]] = deque()
         for i in range(first, config.iterations):
-            for j in range(i, min(i + _AHEAD + 1, config.iterations)):
-                if j not in pending:
-                    pending[j] = pool.submit(croma.prepare, train, fronts, config, j)
-            yield i, pending.pop(i).result()
+            for j in range(i + len(pending), min(i + _AHEAD + 1, config.iterations)):
+                pending.append(pool.submit(croma.draw, train, config, j))
+            yield i, pending.popleft().result()
 
 
 def _forget_metrics_after(run: Path, iteration: int) -> None:

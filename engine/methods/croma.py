@@ -23,7 +23,7 @@ from xmg.engine.whitening import Whitening
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """One meta-iteration's data, whitened: task T_a and task T_s."""
+    """One meta-iteration's data, task T_a and task T_s: raw (D columns) or whitened (d)."""
 
     source: Tensor  # (B, d_s)
     target: Tensor  # (B, d_t)
@@ -58,19 +58,30 @@ def _set_means(file: FeatureFile, front: Whitening, rows: Rows, offsets: Rows) -
     return torch.stack(means)
 
 
-def prepare(train: MetaTrain, fronts: Fronts, config: Config, i: int) -> Episode:
-    """Fetch and whiten the data of meta-iteration i."""
+def draw(train: MetaTrain, config: Config, i: int) -> Episode:
+    """Fetch the data of meta-iteration i, raw."""
     shape = (min(config.n_sets, len(train.sets)), config.k_pairs, config.n_negatives)
     source, target, negatives = draw_pairs(train.sets, key_of(config.seed, Stream.ALIGN), i, shape)
     support, _ = draw_tasks(
         train.source, key_of(config.seed, Stream.CLASSIFY), i, (1, config.n_way, config.k_shot, 0)
     )
     return Episode(
-        fronts.source(fetch(train.source.file, source)),
-        fronts.target(fetch(train.target, target)),
-        fronts.target(fetch(train.target, negatives)),
-        fronts.source(fetch(train.source.file, support)).flatten(0, -2),
+        fetch(train.source.file, source),
+        fetch(train.target, target),
+        fetch(train.target, negatives),
+        fetch(train.source.file, support).flatten(0, -2),
         torch.arange(config.n_way).repeat_interleave(config.k_shot),
+    )
+
+
+def whiten(episode: Episode, fronts: Fronts) -> Episode:
+    """Pass an episode through the frozen fronts."""
+    return Episode(
+        fronts.source(episode.source),
+        fronts.target(episode.target),
+        fronts.target(episode.negatives),
+        fronts.source(episode.shots),
+        episode.labels,
     )
 
 
