@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from xmg.cache import FeatureFile, FeatureSpec, FeatureWriter, Listing
+from xmg.cache.pairs import PairedSets, group_pairs, join_ids
 from xmg.engine.config import Config, make_config
 
 SPEC = FeatureSpec(
@@ -63,6 +64,14 @@ def config_of(source: FeatureFile, target: FeatureFile, **settings) -> Config:
     small = {"n_way": 3, "n_query": 4, "shots": (1, 3), "n_tasks": 2, "n_repeats": 2, "width": 16}
     files = {"source": source.path, "target": target.path}
     return make_config(**{**files, **small, **settings})
+
+
+def sets_of(source: FeatureFile, target: FeatureFile, classes: list[str]) -> PairedSets:
+    """Pairs of equal id of these classes, a set for each class."""
+    s, t = join_ids(source, target)
+    kept = np.isin(source.labels[s], [source.classes.index(name) for name in classes])
+    keys = [source.classes[c] for c in source.labels[s[kept]]]
+    return group_pairs(s[kept], t[kept], keys)
 
 
 def _orthogonal(rng: np.random.Generator, n: int) -> np.ndarray:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import naive
@@ -30,7 +31,7 @@ def csr(sizes, seed=0):
 
 
 def members(offsets, rows):
-    return [rows[i:j].tolist() for i, j in zip(offsets[:-1], offsets[1:], strict=True)]
+    return [rows[i:j].tolist() for i, j in pairwise(offsets)]
 
 
 def tasks_of(key, first, n, shape, sizes=(9, 8, 7, 9), choices=None, groups=ALONE):

@@ -49,9 +49,9 @@ def test_descend_is_adam(n_steps):
 
 def test_descend_starts_from_fresh_optimizer_state():
     once, twice = torch.ones(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
-    descend([once], lambda: (once**2).sum(), 2, 0.1)
+    descend([once], lambda: once.pow(2).sum(), 2, 0.1)
     for _ in range(2):
-        descend([twice], lambda: (twice**2).sum(), 1, 0.1)
+        descend([twice], lambda: twice.pow(2).sum(), 1, 0.1)
     twin = {"x": np.ones(2)}
     for _ in range(2):
         twin = naive.adam(twin, lambda p: np.sum(p["x"] ** 2), ["x"], 1, 0.1)

@@ -1,0 +1,153 @@
+import inspect
+
+import numpy as np
+import numpy.testing as npt
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from scipy.spatial.distance import cdist
+from sklearn.neighbors import NearestCentroid
+from sklearn.preprocessing import normalize
+
+from xmg.engine import learner as learners
+from xmg.engine.evaluate import select, validation_accuracy
+from xmg.engine.learner import CLASS_MEANS, Learner, Setting, accuracies, settings_of
+from xmg.engine.problem import MetaTest
+from xmg.engine.tasks import Tasks
+
+TAU = 0.2
+
+
+def some_tasks(n_tasks=7, n_way=3, k=2, q=8, dim=5, seed=0):
+    """Tasks over 6 overlapping classes; file rows are 10, 13, 16, ..."""
+    rng = np.random.default_rng(seed)
+    x = np.repeat(rng.normal(size=(6, dim)), 20, 0) + 0.9 * rng.normal(size=(120, dim))
+    rows = 10 + 3 * np.arange(120)
+    drawn = np.stack(
+        [
+            [rng.choice(rows[20 * c : 20 * c + 20], k + q, replace=False) for c in classes]
+            for classes in (rng.choice(6, n_way, replace=False) for _ in range(n_tasks))
+        ]
+    )
+    return Tasks(drawn[..., :k], drawn[..., k:], rows, torch.from_numpy(x))
+
+
+def features(tasks, rows):
+    return tasks.x[(rows - 10) // 3]
+
+
+def moving(seed=0, dim=5, width=4, n_way=3):
+    generator = torch.Generator().manual_seed(seed)
+    shapes = (dim, width), (width, n_way)
+    head, phi = (torch.randn(s, generator=generator, dtype=torch.float64) for s in shapes)
+    return Learner(lambda x: 2 * x - 0.1, head, phi)
+
+
+def alone(learner, tasks, setting, e):
+    """Adapt and score one task by a plain PyTorch loop."""
+    n_way, k = tasks.support[e].shape
+    support = learner.front(features(tasks, tasks.support[e].ravel()))
+    query = learner.front(features(tasks, tasks.query[e].ravel()))
+    head, phi = learner.head.clone().requires_grad_(), learner.phi.clone()
+    if setting.start == "class-means":
+        z = F.normalize(support @ head, dim=1).reshape(n_way, k, -1)
+        phi = F.normalize(z.mean(1), dim=1).T.detach().clone()
+    phi.requires_grad_()
+    labels = torch.arange(n_way).repeat_interleave(k)
+    optimizer = torch.optim.Adam([head, phi], lr=setting.rate)
+    for _ in range(setting.n_steps):
+        optimizer.zero_grad()
+        F.cross_entropy(F.normalize(support @ head, dim=1) @ phi / TAU, labels).backward()
+        optimizer.step()
+    logits = F.normalize(query @ head, dim=1) @ phi
+    truth = torch.arange(n_way).repeat_interleave(tasks.query.shape[2])
+    return (logits.argmax(1) == truth).double().mean().item()
+
+
+@pytest.mark.parametrize("chunk", [40, 3])
+def test_batched_adaptation_equals_each_task_alone(monkeypatch, chunk):
+    monkeypatch.setattr(learners, "_CHUNK", chunk)
+    tasks, learner = some_tasks(), moving()
+    settings = [Setting(s, 0.03, n) for s in ("class-means", "meta") for n in (1, 5, 25)]
+    found = accuracies(learner, tasks, settings, TAU)
+    expected = [[alone(learner, tasks, s, e) for e in range(7)] for s in settings]
+    npt.assert_allclose(found.numpy(), expected, atol=1e-6)
+    assert len(np.unique(np.round(np.mean(expected, 1), 6))) > 2  # the settings do differ
+
+
+def test_trajectories_do_not_disturb_each_other():
+    tasks, learner = some_tasks(), moving()
+    before = learner.head.clone(), learner.phi.clone()
+    settings = settings_of(learner)
+    together = accuracies(learner, tasks, settings, TAU)
+    apart = torch.cat([accuracies(learner, tasks, [s], TAU) for s in settings])
+    assert torch.equal(together, apart)
+    assert torch.equal(learner.head, before[0]) and torch.equal(learner.phi, before[1])
+
+
+def centroids(tasks, e, z):
+    """Accuracy of scikit-learn's class means under the cosine."""
+    n_way, k = tasks.support[e].shape
+    support = normalize(z(features(tasks, tasks.support[e].ravel())))
+    query = normalize(z(features(tasks, tasks.query[e].ravel())))
+    labels = np.repeat(np.arange(n_way), k)
+    means = NearestCentroid().fit(support, labels).centroids_ if k > 1 else support
+    truth = np.repeat(np.arange(n_way), tasks.query.shape[2])
+    return np.mean(cdist(query, means, "cosine").argmin(1) == truth)
+
+
+@pytest.mark.parametrize("k", [1, 5])
+def test_class_means(k):
+    tasks, learner = some_tasks(k=k), moving()
+    found = accuracies(learner, tasks, [CLASS_MEANS], TAU)[0]
+    expected = [centroids(tasks, e, lambda x: (2 * x - 0.1) @ learner.head) for e in range(7)]
+    npt.assert_allclose(found.numpy(), expected, atol=1e-6)
+    found = accuracies(Learner(lambda x: x), tasks, [CLASS_MEANS], TAU)[0]
+    npt.assert_allclose(found.numpy(), [centroids(tasks, e, lambda x: x) for e in range(7)], 1e-6)
+
+
+def test_support_labels_decide():
+    """With the classes of the support turned around, everything that was right is wrong."""
+    rng = np.random.default_rng(0)
+    x = np.repeat(np.eye(3), 10, 0) + 0.01 * rng.normal(size=(30, 3))
+    rows = np.arange(30).reshape(1, 3, 10)
+    right = Tasks(rows[..., :3], rows[..., 3:], np.arange(30), torch.from_numpy(x))
+    wrong = Tasks(rows[:, [1, 2, 0], :3], rows[..., 3:], np.arange(30), torch.from_numpy(x))
+    assert accuracies(Learner(lambda x: x), right, [CLASS_MEANS], TAU).item() == 1
+    assert accuracies(Learner(lambda x: x), wrong, [CLASS_MEANS], TAU).item() == 0
+
+
+def test_settings():
+    assert settings_of(Learner(lambda x: x)) == [CLASS_MEANS]
+    full = settings_of(moving())
+    assert full[0] == CLASS_MEANS and len(set(full)) == len(full)
+    assert {s.start for s in full} == {"class-means", "meta"}
+    assert {s.start for s in settings_of(Learner(lambda x: x, torch.eye(2)))} == {"class-means"}
+
+
+def test_select_takes_the_best_and_of_equals_the_plainest():
+    tasks, learner = some_tasks(seed=3), moving(1)
+    means = accuracies(learner, tasks, settings_of(learner), TAU).mean(1).tolist()
+    assert select(learner, tasks, TAU) == settings_of(learner)[means.index(max(means))]
+    assert max(means) > means[0]
+    easy = some_tasks(n_tasks=3)
+    easy.x[:] = torch.eye(6, 5, dtype=torch.float64).repeat_interleave(20, 0)
+    learner = Learner(lambda x: x, torch.eye(5, dtype=torch.float64))
+    assert select(learner, easy, TAU) == CLASS_MEANS  # all settings are right everywhere
+
+
+def test_validation_accuracy_is_the_mean_over_shots():
+    one, five = some_tasks(k=1), some_tasks(k=5, seed=1)
+    learner = moving()
+    parts = [accuracies(learner, t, [CLASS_MEANS], TAU).mean().item() for t in (one, five)]
+    found = validation_accuracy(learner, {1: one, 5: five}, TAU)
+    assert found == pytest.approx(np.mean(parts), rel=1e-6)
+
+
+@pytest.mark.parametrize("function", [select, validation_accuracy])
+def test_selection_receives_no_test_object(function):
+    signature = inspect.signature(function)
+    assert not any(
+        MetaTest.__name__ in str(p.annotation) or "Problem" in str(p.annotation)
+        for p in signature.parameters.values()
+    )
