@@ -35,7 +35,7 @@ class Config(BaseModel):
 
     # Heads
     width: Positive = 256  # of the aligned space
-    tau: Annotated[float, Field(gt=0)] = 0.1  # temperature of similarities
+    tau: Annotated[float, Field(gt=0)] = 0.2  # temperature of similarities
 
     # Meta-alignment task T_a
     n_sets: Annotated[int, Field(ge=2)] = 32
@@ -52,7 +52,7 @@ class Config(BaseModel):
     # Meta-training
     inner_steps: Positive = 5
     meta_step: Annotated[float, Field(gt=0, le=1)] = 0.5  # epsilon
-    iterations: Positive = 240
+    iterations: Positive = 300
     validate_every: Positive = 20
 
     @model_validator(mode="after")

@@ -143,7 +143,11 @@ def _check_labels_agree(
     wrong = np.flatnonzero((s >= 0) & (t >= 0) & (s_names != t_names))
     if len(wrong):
         i = wrong[0]
-        name, left, right = decode(source.ids[source_rows[[i]]])[0], str(s_names[i]), str(t_names[i])
+        name, left, right = (
+            decode(source.ids[source_rows[[i]]])[0],
+            str(s_names[i]),
+            str(t_names[i]),
+        )
         raise XmgError(
             f"labels don't match: {name!r} is {left!r} in {source.path} and {right!r} in "
             f"{target.path} ({len(wrong)} such pairs).\n"

@@ -46,27 +46,42 @@ def fit_whitening(file: FeatureFile, rows: Rows, dim: int) -> Whitening:
     rows = np.unique(rows)
     blocks = [rows[i : i + _BLOCK] for i in range(0, len(rows), _BLOCK)]
     root = all(bool((fetch(file, block) >= 0).all()) for block in blocks)
-    mean, covariance = _moments(file, blocks, root)
-    values, vectors = torch.linalg.eigh(covariance)  # ascending
-    tolerance = values[-1] * (max(len(rows), file.dim) * torch.finfo(torch.float32).eps) ** 2
+    mean, values, vectors = (_few if len(rows) <= file.dim else _many)(file, blocks, root)
+    tolerance = values[0] * (max(len(rows), file.dim) * torch.finfo(torch.float32).eps) ** 2
     d = min(dim, max(int((values > tolerance).sum()), 1))
-    shrunk = (1 - _SHRINKAGE) * values.clamp_min(0) + _SHRINKAGE * values.mean()
-    matrix = vectors[:, -d:].flip(1) / (shrunk[-d:].flip(0) * d).clamp_min(_TINY).sqrt()
+    shrunk = (1 - _SHRINKAGE) * values[:d] + _SHRINKAGE * values.sum() / file.dim
+    matrix = vectors[:, :d] / (shrunk * d).clamp_min(_TINY).sqrt()
     return Whitening(matrix.float(), (mean @ matrix).float(), root)
 
 
-def _moments(file: FeatureFile, blocks: list[Rows], root: bool) -> tuple[Tensor, Tensor]:
-    """Mean (D,) and covariance (D, D) of the rows in all blocks."""
+Moments = tuple[Tensor, Tensor, Tensor]  # mean (D,), eigenvalues descending, eigenvectors (D, r)
+
+
+def _few(file: FeatureFile, blocks: list[Rows], root: bool) -> Moments:
+    """The covariance's eigenpairs when n <= D, by SVD of the centred rows: all fit in memory."""
+    x = torch.cat([_read(file, block, root) for block in blocks])
+    mean = x.mean(0)
+    _, singular, vh = torch.linalg.svd(x - mean, full_matrices=False)
+    return mean, singular.square() / len(x), vh.T
+
+
+def _many(file: FeatureFile, blocks: list[Rows], root: bool) -> Moments:
+    """The same from one pass over the blocks, in O(D^2) memory."""
     total = torch.zeros(file.dim, dtype=torch.float64)
     square = torch.zeros(file.dim, file.dim, dtype=torch.float64)
     for block in blocks:
-        x = fetch(file, block).double()
-        x = _root(x) if root else x
+        x = _read(file, block, root)
         total += x.sum(0)
         square += x.T @ x
     n = sum(len(block) for block in blocks)
     mean = total / n
-    return mean, square / n - torch.outer(mean, mean)
+    values, vectors = torch.linalg.eigh(square / n - torch.outer(mean, mean))  # ascending
+    return mean, values.flip(0).clamp_min(0), vectors.flip(1)
+
+
+def _read(file: FeatureFile, block: Rows, root: bool) -> Tensor:
+    x = fetch(file, block).double()
+    return _root(x) if root else x
 
 
 def _root(x: Tensor) -> Tensor:

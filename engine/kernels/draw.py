@@ -2,7 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, prange
+from numba import njit
 
 from xmg.engine.kernels.rng import below, child
 
@@ -35,7 +35,8 @@ def _split_recordings(key: np.uint64, rows: Rows, groups: Rows, support: Rows, q
     """Fill query, then support with rows of recordings that query does not hold."""
     q = query.size
     order = choose(key, rows.size, min(rows.size, _SPARE * (q + support.size)))
-    query[:] = rows[order[:q]]
+    for j in range(q):
+        query[j] = rows[order[j]]
     filled = 0
     for j in range(q, order.size):
         row = rows[order[j]]
@@ -55,7 +56,10 @@ def _draw_class(key: np.uint64, rows: Rows, groups: Rows, support: Rows, query: 
     q = query.size
     if groups.size == 0:
         order = choose(key, rows.size, q + support.size)
-        query[:], support[:] = rows[order[:q]], rows[order[q:]]
+        for j in range(q):
+            query[j] = rows[order[j]]
+        for j in range(support.size):
+            support[j] = rows[order[q + j]]
         return True
     for attempt in range(_TRIES):
         if _split_recordings(child(key, attempt), rows, groups, support, query):
@@ -63,7 +67,7 @@ def _draw_class(key: np.uint64, rows: Rows, groups: Rows, support: Rows, query: 
     return False
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(cache=True, nogil=True)
 def tasks(
     key: np.uint64,
     first: int,
@@ -83,7 +87,7 @@ def tasks(
     """
     n_way = support.shape[1]
     filled = np.ones(support.shape[0], np.bool_)
-    for e in prange(support.shape[0]):
+    for e in range(support.shape[0]):
         episode = child(key, first + e)
         drawn = (
             choices[e]
@@ -106,7 +110,7 @@ def negative(key: np.uint64, i: int, offsets: Rows, rows: Rows, own: int) -> np.
     return np.int64(rows[r if r < start else r + (stop - start)])  # step over the own set
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(cache=True, nogil=True)
 def pairs(  # noqa: PLR0913, PLR0917 - kernels take arrays, not objects
     key: np.uint64,
     first: int,
@@ -125,7 +129,7 @@ def pairs(  # noqa: PLR0913, PLR0917 - kernels take arrays, not objects
     number b % n_sets and is uniform over X_s x X_t of that set. source (E, B) and target
     (E, B) are written with rows, negatives (E, B, K) with target rows of other sets.
     """
-    for e in prange(source.shape[0]):
+    for e in range(source.shape[0]):
         episode = child(key, first + e)
         drawn = choose(child(episode, _CLASSES), source_offsets.size - 1, n_sets)
         draw, away = child(episode, _ROWS), child(episode, _NEGATIVES)

@@ -11,4 +11,5 @@ from numba import njit, prange
 def gather(table: npt.NDArray[Any], rows: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
     """out[i] = table[rows[i]] for raw words: table (N, D), rows (n,), out (n, D)."""
     for i in prange(rows.size):
-        out[i] = table[rows[i]]
+        for j in range(table.shape[1]):
+            out[i, j] = table[rows[i], j]

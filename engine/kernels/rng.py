@@ -12,7 +12,7 @@ _A, _B = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _S30, _S27, _S31 = np.uint64(30), np.uint64(27), np.uint64(31)
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def mix(x: np.uint64) -> np.uint64:
     """Scramble one 64-bit word: the splitmix64 finalizer."""
     x = (x ^ (x >> _S30)) * _A

@@ -1,0 +1,192 @@
+"""The commands as a person types them: results on stdout, exit codes, one clear sentence."""
+
+import csv
+import json
+import sys
+
+import pytest
+
+from xmg.cache import FeatureFile
+from xmg.cli.main import main
+
+SYLLABLES = "ka lo mi tu re sa no pe wi zu ba ge".split()
+
+
+@pytest.fixture
+def xmg(monkeypatch, capsys):
+    """Run a command line in this process; returns (exit status, stdout, stderr)."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["xmg", *map(str, words)])
+        status = 0
+        try:
+            main()
+        except SystemExit as stop:
+            status = stop.code or 0
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return status, out, err
+
+    return run
+
+
+def write_manifest(path, rows):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("id", "text", "label"), *rows])
+    return path
+
+
+def texts(n_classes=12, n_samples=8, prefix=""):
+    """Class c repeats its own syllable, in changing company."""
+    return [
+        (f"{c}/{i}", f"{prefix}{SYLLABLES[c]}{SYLLABLES[c]} {SYLLABLES[i % 5]}", f"class{c:02d}")
+        for c in range(n_classes)
+        for i in range(n_samples)
+    ]
+
+
+@pytest.fixture
+def features(tmp_path, xmg):
+    """Extract rows of text to NAME.h5."""
+
+    def make(name, rows):
+        manifest = write_manifest(tmp_path / f"{name}.csv", rows)
+        out = tmp_path / f"{name}.h5"
+        assert xmg("extract", manifest, "--encoder", "char-ngrams", "-o", out)[0] == 0
+        return out
+
+    return make
+
+
+SMALL = ("--n-way", "3", "--n-query", "2", "--shots", "1,5", "--iterations", "4")
+
+
+def test_the_whole_path(xmg, features, tmp_path):
+    source, target = features("source", texts()), features("target", texts(prefix="x"))
+    run = tmp_path / "a run"
+    status, out, err = xmg("meta-train", source, target, "--run", run, *SMALL)
+    assert status == 0 and "best at meta-iteration 4 of 4" in out and "xmg evaluate" in err
+    names = {p.name for p in run.iterdir()}
+    wanted = {"config.json", "episodes.json", "metrics.jsonl", "best.safetensors"}
+    assert names == wanted | {"last.safetensors"}
+
+    status, out, _ = xmg("evaluate", run, "--json")
+    rows = json.loads(out)
+    assert status == 0
+    assert [(r["system"], r["shots"]) for r in rows] == [
+        (system, k)
+        for system in ("pre-training", "class mean, raw", "class mean, whitened", "CROMA")
+        for k in (1, 5)
+    ]
+    assert all(len(r["accuracies"]) == 10 and 0 <= r["mean"] <= 1 for r in rows)
+
+    status, out, _ = xmg("evaluate", run, run, "--shots", "1")
+    assert status == 0 and "1-shot" in out and "5-shot" not in out and "20 repeats" in out
+
+
+def test_extract_is_a_no_op_then_refuses_then_overwrites(xmg, tmp_path):
+    manifest = write_manifest(tmp_path / "t.csv", texts(3))
+    words = ("extract", manifest, "-e", "char-ngrams", "-o", tmp_path / "t.h5")
+    assert xmg(*words)[0] == 0
+    before = (tmp_path / "t.h5").stat().st_mtime_ns
+    assert xmg(*words)[0] == 0
+    assert (tmp_path / "t.h5").stat().st_mtime_ns == before
+    write_manifest(manifest, texts(4))
+    status, _, err = xmg(*words)
+    assert status == 1 and "--overwrite" in err
+    assert len(FeatureFile(tmp_path / "t.h5")) == 24
+    assert xmg(*words, "--overwrite")[0] == 0
+    assert len(FeatureFile(tmp_path / "t.h5")) == 32
+
+
+def test_one_unreadable_input_is_listed_and_the_rest_goes_on(xmg, tmp_path):
+    rows = [*texts(3), ("empty", "   ", "class00")]
+    manifest = write_manifest(tmp_path / "t.csv", rows)
+    status, out, err = xmg("extract", manifest, "-e", "char-ngrams", "-o", tmp_path / "t.h5")
+    assert status == 0 and "24 rows" in out and "rejected empty" in err
+    assert [name for name, _ in FeatureFile(tmp_path / "t.h5").rejects] == ["empty"]
+
+
+def test_several_inputs_become_one_file(xmg, tmp_path):
+    a = write_manifest(tmp_path / "a.csv", texts(2))
+    b = write_manifest(tmp_path / "b.csv", texts(3))
+    status, _, _ = xmg("extract", a, b, "-e", "char-ngrams", "-o", tmp_path / "t.h5")
+    file = FeatureFile(tmp_path / "t.h5")
+    assert status == 0 and len(file) == 40 and file.dataset == "a+b"
+    assert file.ids[0] == b"a/0/0" and file.ids[16] == b"b/0/0"
+
+
+def test_extract_names_what_is_wrong(xmg, tmp_path):
+    manifest = write_manifest(tmp_path / "t.csv", texts(2))
+    out = tmp_path / "t.h5"
+    status, _, err = xmg("extract", tmp_path / "none", "-e", "char-ngrams", "-o", out)
+    assert status == 1 and str(tmp_path / "none") in err
+    status, _, err = xmg("extract", manifest, "-e", "resnet51", "-o", out)
+    assert status == 1 and "resnet51" in err and "resnet50" in err
+    status, _, err = xmg("extract", manifest, "-e", "char-ngrams", "-o", out, "--pooling", "cls")
+    assert status == 1 and "--pooling" in err
+    assert xmg("extract", manifest, "-o", out)[0] == 2
+    assert not out.exists()
+
+
+def test_meta_train_names_what_is_wrong(xmg, features, tmp_path):
+    source, run = features("source", texts()), tmp_path / "run"
+
+    def fails(target, *options, status=1):
+        found, out, err = xmg("meta-train", source, target, "--run", run, *options)
+        assert found == status and not out and not run.exists()
+        return err
+
+    assert "none.h5" in fails(tmp_path / "none.h5")
+    other = features("other", [(f"o{i}", t, c) for i, (_, t, c) in enumerate(texts())])
+    assert "none occurs in both" in fails(other, *SMALL)
+    crossed = features("crossed", [(i, t, f"class{11 - int(c[5:]):02d}") for i, t, c in texts()])
+    assert "labels don't match" in fails(crossed, *SMALL)
+    few = features("few", texts(4))
+    assert "--n-way" in fails(few)
+    target = features("target", texts(prefix="x"))
+    err = fails(target, "--n-way", "3", "--shots", "10")
+    assert "8 samples" in err and "--n-query" in err
+    assert "n_way" in fails(target, "--n-way", "1")
+    fails(target, "--shots", "1,five", status=2)
+    assert "frobnicate" in fails(target, "--config", config(tmp_path, "frobnicate = 1"))
+    assert "TOML" in fails(target, "--config", config(tmp_path, "seed ="))
+
+
+def config(tmp_path, text):
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    return path
+
+
+def test_settings_from_a_file_and_from_options(xmg, features, tmp_path):
+    source, target = features("source", texts()), features("target", texts(prefix="x"))
+    path = config(tmp_path, 'seed = 7\nloss = "nce-margin"\nn_tasks = 3')
+    words = ("meta-train", source, target, "--run", tmp_path / "run", *SMALL, "--config", path)
+    assert xmg(*words, "--seed", "8")[0] == 0
+    saved = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (saved["seed"], saved["loss"], saved["n_tasks"]) == (8, "nce-margin", 3)
+    status, _, err = xmg(*words)
+    assert status == 1 and "seed = 8, not 7" in err
+
+
+def test_evaluate_names_what_is_wrong(xmg, features, tmp_path):
+    status, _, err = xmg("evaluate", tmp_path)
+    assert status == 1 and "is not a run folder" in err
+    assert xmg("evaluate")[0] == 2
+    source, target = features("source", texts()), features("target", texts(prefix="x"))
+    run = tmp_path / "run"
+    assert xmg("meta-train", source, target, "--run", run, *SMALL)[0] == 0
+    status, _, err = xmg("evaluate", run, "--shots", "7")
+    assert status == 1 and "9 (shots + queries)" in err
+    assert xmg("evaluate", run, "--shots", "0")[0] == 2
+    target.unlink()
+    status, _, err = xmg("evaluate", run)
+    assert status == 1 and str(target) in err
+
+
+@pytest.mark.parametrize("command", ["", "demo", "extract", "meta-train", "evaluate"])
+def test_help(xmg, command):
+    status, out, _ = xmg(*command.split(), "--help")
+    assert status == 0 and "Usage" in out
+    assert not command or command == "demo" or "Example: xmg" in out
