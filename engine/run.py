@@ -69,7 +69,8 @@ def load_state(path: Path) -> State:
     try:
         with safe_open(path, "pt") as file:
             where = json.loads((file.metadata() or {})["xmg"])
-            t = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            # Cloned: products of rows that lie askew in a map may round differently
+            t = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         fronts = Fronts(
             Whitening(t["source_matrix"], t["source_offset"], where["source_root"]),
             Whitening(t["target_matrix"], t["target_offset"], where["target_root"]),

@@ -2,8 +2,9 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from xmg.cache import XmgError
@@ -12,9 +13,9 @@ from xmg.engine.config import Config
 from xmg.engine.evaluate import validation_accuracy
 from xmg.engine.fronts import fit_fronts
 from xmg.engine.inner import clone
-from xmg.engine.manifest import write_manifest
+from xmg.engine.manifest import check_manifest, write_manifest
 from xmg.engine.methods import croma
-from xmg.engine.problem import MetaTrain, MetaValidation, open_problem
+from xmg.engine.problem import MetaTrain, open_problem
 from xmg.engine.run import (
     BEST,
     CONFIG,
@@ -28,7 +29,7 @@ from xmg.engine.run import (
     save_state,
     write_text,
 )
-from xmg.engine.tasks import validation_tasks
+from xmg.engine.tasks import Tasks, validation_tasks
 
 Progress = Callable[[int, int, float], None]  # iteration, iterations, best accuracy
 _AHEAD = 2  # episodes prepared while one trains
@@ -40,19 +41,21 @@ def meta_train(config: Config, run: Path, progress: Progress | None = None) -> S
 
     A folder that holds an unfinished run of the same settings is continued, to the same result
     as without the interruption; a finished one is left as it is. Raises XmgError where it
-    holds a run of other settings.
+    holds a run of other settings or of other features.
     """
     _claim(run, config)
     problem = open_problem(config)
+    tasks = validation_tasks(problem.validation, config, config.shots)
     if (run / LAST).exists():
+        check_manifest(run, problem, config, config.shots)
+        check_manifest(run, problem, config, config.shots)
         state = load_state(run / LAST)
         _forget_metrics_after(run, state.iteration)
     else:
-        state = _begin(problem.train, config)
         write_manifest(run, problem, config)
         write_text(run / METRICS, "")
-    if state.iteration < config.iterations:
-        _loop(problem.train, problem.validation, config, run, state, progress)
+        state = _record(run, _begin(problem.train, config), tasks, config, {})
+    _loop(problem.train, tasks, config, run, state, progress)
     return load_state(run / BEST)
 
 
@@ -81,32 +84,46 @@ def _begin(train: MetaTrain, config: Config) -> State:
 
 def _loop(
     train: MetaTrain,
-    validation: MetaValidation,
+    tasks: Mapping[int, Tasks],
     config: Config,
     run: Path,
     state: State,
     progress: Progress | None,
 ) -> None:
     """Train to the last iteration, validating and saving at every validate_every-th."""
-    theta, fronts = clone(state.theta), state.fronts
-    tasks = validation_tasks(validation, config, config.shots)
-    best, began = (state.best_accuracy, state.best_iteration), time.monotonic()
+    state, began = replace(state, theta=clone(state.theta)), time.monotonic()
     for i, episode in _episodes(train, config, state.iteration):
-        losses = croma.meta_iteration(theta, croma.whiten(episode, fronts), config)
+        losses = croma.meta_iteration(state.theta, croma.whiten(episode, state.fronts), config)
         done = i + 1
         if done % config.validate_every == 0 or done == config.iterations:
-            accuracy = validation_accuracy(croma.learner(theta, fronts), tasks, config.tau)
-            better = accuracy > best[0]
-            best = (accuracy, done) if better else best
-            now = State(theta, fronts, done, *best)
             seconds = round(time.monotonic() - began, 3)
-            row = {"iteration": done, **losses, "validation_accuracy": accuracy, "seconds": seconds}
-            append_metrics(run, row)
-            if better:
-                save_state(run / BEST, now)
-            save_state(run / LAST, now)
+            now = replace(state, iteration=done)
+            state = _record(run, now, tasks, config, {**losses, "seconds": seconds})
         if progress:
-            progress(done, config.iterations, max(best[0], 0.0))
+            progress(done, config.iterations, state.best_accuracy)
+
+
+def _record(
+    run: Path,
+    state: State,
+    tasks: Mapping[int, Tasks],
+    config: Config,
+    measured: Mapping[str, float],
+) -> State:
+    """Validate, log and save a state; returns it with the best accuracy brought up to date.
+
+    The start counts too: where training only hurts, it is the best checkpoint.
+    """
+    learner = croma.learner(state.theta, state.fronts)
+    accuracy = validation_accuracy(learner, tasks, config.tau)
+    better = accuracy > state.best_accuracy
+    if better:
+        state = replace(state, best_accuracy=accuracy, best_iteration=state.iteration)
+        save_state(run / BEST, state)
+    row = {"iteration": state.iteration, **measured, "validation_accuracy": accuracy}
+    append_metrics(run, row)
+    save_state(run / LAST, state)
+    return state
 
 
 def _episodes(train: MetaTrain, config: Config, first: int) -> Iterator[tuple[int, croma.Episode]]:

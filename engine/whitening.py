@@ -12,7 +12,7 @@ from xmg.engine.pool import fetch
 
 _BLOCK = 4096
 _SHRINKAGE = 0.1
-_TINY = 1e-300  # keeps a constant column finite
+_TINY = 1e-36  # keeps features without any variance finite, in float32 too
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +47,12 @@ def fit_whitening(file: FeatureFile, rows: Rows, dim: int) -> Whitening:
     blocks = [rows[i : i + _BLOCK] for i in range(0, len(rows), _BLOCK)]
     root = all(bool((fetch(file, block) >= 0).all()) for block in blocks)
     mean, values, vectors = (_few if len(rows) <= file.dim else _many)(file, blocks, root)
-    tolerance = values[0] * (max(len(rows), file.dim) * torch.finfo(torch.float32).eps) ** 2
+    tolerance = values[0] * (file.dim * torch.finfo(torch.float32).eps) ** 2
     d = min(dim, max(int((values > tolerance).sum()), 1))
     shrunk = (1 - _SHRINKAGE) * values[:d] + _SHRINKAGE * values.sum() / file.dim
     matrix = vectors[:, :d] / (shrunk * d).clamp_min(_TINY).sqrt()
-    return Whitening(matrix.float(), (mean @ matrix).float(), root)
+    # Row-major, as it comes back from a checkpoint: products round alike after a resume.
+    return Whitening(matrix.float().contiguous(), (mean @ matrix).float(), root)
 
 
 Moments = tuple[Tensor, Tensor, Tensor]  # mean (D,), eigenvalues descending, eigenvectors (D, r)
@@ -66,17 +67,21 @@ def _few(file: FeatureFile, blocks: list[Rows], root: bool) -> Moments:
 
 
 def _many(file: FeatureFile, blocks: list[Rows], root: bool) -> Moments:
-    """The same from one pass over the blocks, in O(D^2) memory."""
+    """The same from one pass over the blocks, in O(D^2) memory.
+
+    Rows are taken relative to the first, so that a large mean costs no digits.
+    """
+    pivot = _read(file, blocks[0][:1], root)[0]
     total = torch.zeros(file.dim, dtype=torch.float64)
     square = torch.zeros(file.dim, file.dim, dtype=torch.float64)
     for block in blocks:
-        x = _read(file, block, root)
+        x = _read(file, block, root) - pivot
         total += x.sum(0)
         square += x.T @ x
     n = sum(len(block) for block in blocks)
     mean = total / n
     values, vectors = torch.linalg.eigh(square / n - torch.outer(mean, mean))  # ascending
-    return mean, values.flip(0).clamp_min(0), vectors.flip(1)
+    return pivot + mean, values.flip(0).clamp_min(0), vectors.flip(1)
 
 
 def _read(file: FeatureFile, block: Rows, root: bool) -> Tensor:
