@@ -56,7 +56,8 @@ def class_sets(part: MetaTest, config: Config) -> Rows:
 def test_tasks(part: MetaTest, config: Config, shots: Sequence[int]) -> dict[int, Tasks]:
     """Draw n_repeats support and query sets for each fixed task.
 
-    Episode r * n_tasks + t is repeat r of task t. All shot counts share the queries.
+    Episode r * n_tasks + t is repeat r of task t. The shot counts of a config share the
+    queries, and the support of fewer shots lies inside that of more.
     """
     choices = np.tile(class_sets(part, config), (config.n_repeats, 1))
     key = key_of(config.seed, Stream.TEST_ROWS)
@@ -66,7 +67,9 @@ def test_tasks(part: MetaTest, config: Config, shots: Sequence[int]) -> dict[int
 def _draw(
     pool: Pool, key: np.uint64, config: Config, k: int, n: int, choices: Rows | None = None
 ) -> Tasks:
-    support, query = draw_tasks(pool, key, 0, (n, config.n_way, k, config.n_query), choices)
+    most = max(k, *config.shots)  # which recordings fit depends on it, so all counts draw it
+    support, query = draw_tasks(pool, key, 0, (n, config.n_way, most, config.n_query), choices)
+    support = support[:, :, :k]
     rows = np.unique(np.concatenate([support.ravel(), query.ravel()]))
     return Tasks(support, query, rows, fetch(pool.file, rows))
 
