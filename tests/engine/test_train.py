@@ -1,0 +1,212 @@
+import json
+
+import numpy as np
+import pytest
+import synthetic
+from safetensors import safe_open
+
+from xmg.cache import XmgError
+from xmg.engine.meta_test import evaluate_run
+from xmg.engine.run import load_config, load_state, read_metrics
+from xmg.engine.train import meta_train
+
+BEST, LAST = "best.safetensors", "last.safetensors"
+
+
+class Interruption(Exception):  # noqa: N818 - it is no error
+    pass
+
+
+@pytest.fixture
+def files(tmp_path):
+    return synthetic.write_pair(tmp_path, n_classes=10, per_class=12, latent=4, dim=6)
+
+
+@pytest.fixture
+def config(files):
+    return config_of(files)
+
+
+def config_of(files, **settings):
+    small = {"iterations": 11, "validate_every": 3, "inner_steps": 2, "k_pairs": 1, "width": 8}
+    return synthetic.config_of(*files, **{**small, **settings})
+
+
+def interrupt_at(iteration):
+    def progress(done, _total, _best):
+        if done == iteration:
+            raise Interruption
+
+    return progress
+
+
+def metrics(run):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in read_metrics(run)]
+
+
+def same_run(one, two):
+    checkpoints = all((one / n).read_bytes() == (two / n).read_bytes() for n in (BEST, LAST))
+    return checkpoints and metrics(one) == metrics(two)
+
+
+@pytest.mark.parametrize("stops", [[1], [3], [4, 5], [8, 8, 10], [11]])
+def test_resume_is_bit_identical(tmp_path, config, stops):
+    meta_train(config, tmp_path / "whole")
+    for stop in stops:
+        with pytest.raises(Interruption):
+            meta_train(config, tmp_path / "parts", interrupt_at(stop))
+    meta_train(config, tmp_path / "parts")
+    assert same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_crash_between_the_files_of_one_validation(tmp_path, config):
+    """A metrics line that is ahead of the checkpoint, and cut short, is forgotten."""
+    meta_train(config, tmp_path / "whole")
+    with pytest.raises(Interruption):
+        meta_train(config, tmp_path / "parts", interrupt_at(7))
+    with (tmp_path / "parts" / "metrics.jsonl").open("a") as file:
+        file.write('{"iteration": 9, "align_loss": 0}\n{"iteration": 11, "ali')
+    meta_train(config, tmp_path / "parts")
+    assert same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_the_seed_decides(tmp_path, files):
+    for name, seed in (("one", 0), ("same", 0), ("other", 1)):
+        meta_train(config_of(files, seed=seed), tmp_path / name)
+    assert same_run(tmp_path / "one", tmp_path / "same")
+    assert not same_run(tmp_path / "one", tmp_path / "other")
+    assert (
+        metrics(tmp_path / "one")[1]["align_loss"] != metrics(tmp_path / "other")[1]["align_loss"]
+    )
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path, config):
+    run = tmp_path / "run"
+    first = meta_train(config, run)
+    before = {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in (run / BEST, run / LAST)}
+    lines = (run / "metrics.jsonl").read_bytes()
+    again = meta_train(config, run, interrupt_at(1))
+    assert {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in (run / BEST, run / LAST)} == (
+        before
+    )
+    assert (run / "metrics.jsonl").read_bytes() == lines
+    assert again.best_iteration == first.best_iteration
+
+
+def test_metrics_and_the_best_checkpoint(tmp_path, files):
+    run = tmp_path / "run"
+    returned = meta_train(config_of(files, align_rate=0.05, iterations=14), run)
+    rows = read_metrics(run)
+    assert [row["iteration"] for row in rows] == [0, 3, 6, 9, 12, 14]
+    assert set(rows[0]) == {"iteration", "validation_accuracy"}  # the start
+    both = {"align_loss", "classify_loss", "seconds"}
+    assert all(set(row) == set(rows[0]) | both for row in rows[1:])
+    accuracy = [row["validation_accuracy"] for row in rows]
+    best, last = load_state(run / BEST), load_state(run / LAST)
+    assert best.best_accuracy == max(accuracy) == returned.best_accuracy
+    assert best.best_iteration == best.iteration == rows[int(np.argmax(accuracy))]["iteration"]
+    assert last.iteration == 14 and last.best_iteration == best.iteration
+
+
+def test_progress(tmp_path, config):
+    seen = []
+    meta_train(config, tmp_path / "run", lambda *row: seen.append(row))
+    assert [row[:2] for row in seen] == [(i, 11) for i in range(1, 12)]
+    assert [row[2] for row in seen] == sorted(row[2] for row in seen)
+
+
+def test_a_run_folder_is_one_runs(tmp_path, files, config):
+    meta_train(config, tmp_path / "run")
+    with pytest.raises(XmgError, match=r"run holds a run with seed = 0, not 5.*\nfix"):
+        meta_train(config_of(files, seed=5), tmp_path / "run")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("mine")
+    with pytest.raises(XmgError, match="notes exists and is no run folder"):
+        meta_train(config, tmp_path / "notes")
+    assert [p.name for p in (tmp_path / "notes").iterdir()] == ["a.txt"]
+
+
+def test_nothing_is_left_where_the_data_cannot_serve(tmp_path, files):
+    with pytest.raises(XmgError):
+        meta_train(config_of(files, n_way=5), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_config_comes_back_whole(tmp_path, config):
+    meta_train(config, tmp_path / "run")
+    assert load_config(tmp_path / "run") == config
+    with pytest.raises(XmgError, match="is not a run folder"):
+        load_config(tmp_path)
+    (tmp_path / "run" / "config.json").write_text("{}")
+    with pytest.raises(XmgError, match=r"config\.json is damaged"):
+        load_config(tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", [BEST, LAST])
+def test_a_damaged_checkpoint(tmp_path, config, name):
+    run = tmp_path / "run"
+    meta_train(config, run)
+    whole = (run / name).read_bytes()
+    for content in (b"", whole[:100], whole[:-50], b"\xff" * len(whole)):
+        (run / name).write_bytes(content)
+        with pytest.raises(XmgError, match=f"{name} is not a checkpoint of xmg"):
+            meta_train(config, run)
+
+
+def test_a_missing_checkpoint(tmp_path, config):
+    meta_train(config, tmp_path / "run")
+    (tmp_path / "run" / BEST).unlink()
+    with pytest.raises(
+        XmgError, match=r"no checkpoint at .*best\.safetensors. fix: xmg meta-train"
+    ):
+        evaluate_run(tmp_path / "run")
+
+
+def test_where_training_only_hurts_the_start_is_the_best(tmp_path, files):
+    run = tmp_path / "run"
+    state = meta_train(config_of(files, align_rate=1e-30, classify_rate=1e-30), run)
+    assert state.best_iteration == state.iteration == 0
+    assert len({row["validation_accuracy"] for row in read_metrics(run)}) == 1
+
+
+def test_checkpoints_are_plain_safetensors(tmp_path, config):
+    meta_train(config, tmp_path / "run")
+    with safe_open(tmp_path / "run" / BEST, "np") as file:
+        assert {"source", "target", "phi"} < set(file.keys())
+
+
+def test_edited_episodes(tmp_path, config):
+    meta_train(config, tmp_path / "run")
+    path = tmp_path / "run" / "episodes.json"
+    manifest = json.loads(path.read_text())
+    manifest["test"]["1"]["support"][0][0][0] += 1
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(XmgError, match=r"episodes\.json was edited"):
+        evaluate_run(tmp_path / "run")
+    path.write_text("{")
+    with pytest.raises(XmgError, match=r"episodes\.json cannot be read"):
+        evaluate_run(tmp_path / "run")
+
+
+def relabelled(files, side):
+    """Write one side again without its last sample: the fingerprint changes."""
+    file = files[side]
+    x, labels = file.features.copy()[:-1], synthetic.names(10, 12)[:-1]
+    synthetic.write(file.path, x, labels)
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_changed_features(tmp_path, files, config, side):
+    meta_train(config, tmp_path / "run")
+    relabelled(files, side)
+    with pytest.raises(XmgError, match=rf"{files[side].path.name} has changed since"):
+        evaluate_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_changed_features_stop_a_resume(tmp_path, files, config, side):
+    with pytest.raises(Interruption):
+        meta_train(config, tmp_path / "run", interrupt_at(4))
+    relabelled(files, side)
+    with pytest.raises(XmgError, match=rf"{files[side].path.name} has changed since"):
+        meta_train(config, tmp_path / "run")
