@@ -36,7 +36,7 @@ def names(n_classes: int, per_class: int) -> list[str]:
 
 
 def write_pair(
-    folder: Path, *, n_classes=30, per_class=40, latent=16, dim=48, nuisance=3.0, seed=0
+    folder: Path, *, n_classes=30, per_class=40, latent=16, dim=48, spread=0.6, nuisance=3.0, seed=0
 ) -> tuple[FeatureFile, FeatureFile]:
     """A source that shows the shared latent almost bare, and a target that drowns it.
 
@@ -48,7 +48,7 @@ def write_pair(
     rng = np.random.default_rng(seed)
     n = n_classes * per_class
     means = np.repeat(rng.normal(size=(n_classes, latent)), per_class, 0)
-    z = means + 0.6 * rng.normal(size=(n, latent))
+    z = means + spread * rng.normal(size=(n, latent))
     source = z @ _orthogonal(rng, latent) + 0.05 * rng.normal(size=(n, latent))
     noise = nuisance * rng.normal(size=(n, dim - latent))
     target = np.hstack([z, noise]) @ _orthogonal(rng, dim)
