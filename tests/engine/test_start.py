@@ -1,0 +1,33 @@
+"""Where CROMA's heads start: at the rotation that fits the sets' means best."""
+
+import numpy as np
+import numpy.testing as npt
+import synthetic
+import torch
+from scipy.linalg import orthogonal_procrustes
+from sklearn.preprocessing import normalize
+
+from xmg.engine.fronts import fit_fronts
+from xmg.engine.methods import croma
+from xmg.engine.pool import pool_of
+from xmg.engine.problem import MetaTrain
+
+
+def means(front, file, rows, offsets):
+    unit = normalize(front(torch.from_numpy(file.features[rows])).double().numpy())
+    return np.stack([part.mean(0) for part in np.split(unit, offsets[1:-1])])
+
+
+def test_start(tmp_path):
+    source, target = synthetic.write_pair(tmp_path, n_classes=12, per_class=9, latent=6, dim=6)
+    sets = synthetic.sets_of(source, target, source.classes)
+    train = MetaTrain(pool_of(source, source.classes), target, sets)
+    config = synthetic.config_of(source, target, width=8)
+    fronts = fit_fronts(train, 6)
+    theta = croma.start(train, fronts, config)
+    a = means(fronts.source, source, sets.source_rows, sets.source_offsets)
+    b = means(fronts.target, target, sets.target_rows, sets.target_offsets)
+    npt.assert_allclose(theta["source"][:, :6], orthogonal_procrustes(a, b)[0], atol=1e-4)
+    npt.assert_array_equal(theta["source"][:, 6:], 0)
+    npt.assert_array_equal(theta["target"], np.eye(6, 8))
+    npt.assert_array_equal(theta["phi"], np.zeros((8, config.n_way)))
