@@ -40,6 +40,8 @@ def meta_train(
     from xmg.engine.config import make_config
     from xmg.engine.train import meta_train as train
 
+    if concepts and sets:
+        raise typer.BadParameter("--sets is for strong pairs; --concepts names the sets already")
     options = {
         "sets": sets,
         "seed": seed,

@@ -59,8 +59,6 @@ class Config(BaseModel):
     def _check(self) -> Self:
         if len(set(self.shots)) != len(self.shots):
             raise ValueError(f"shots must differ, got {self.shots}")
-        if self.concepts and "sets" in self.model_fields_set:
-            raise ValueError("`sets` is for strong pairs; concepts already name the sets")
         return self
 
 

@@ -48,7 +48,6 @@ def meta_train(config: Config, run: Path, progress: Progress | None = None) -> S
     tasks = validation_tasks(problem.validation, config, config.shots)
     if (run / LAST).exists():
         check_manifest(run, problem, config, config.shots)
-        check_manifest(run, problem, config, config.shots)
         state = load_state(run / LAST)
         _forget_metrics_after(run, state.iteration)
     else:
