@@ -167,7 +167,7 @@ def _describe(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise XmgError(f"{path} is not a readable HDF5 feature file ({error})") from error
     if attributes.get("format") != layout.FORMAT:
         raise XmgError(f"{path} is HDF5 but no feature file of xmg. fix: make one with xmg extract")
-    if attributes["format_version"] > layout.VERSION:
+    if int(attributes.get("format_version", 0)) > layout.VERSION:
         raise XmgError(
             f"{path} has feature format {attributes['format_version']}, this xmg reads up to "
             f"{layout.VERSION}. fix: pip install --upgrade xmg"

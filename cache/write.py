@@ -175,7 +175,7 @@ class FeatureWriter:
     def _tables(self) -> dict[str, layout.Array]:
         """Every dataset but the features and the checksums."""
         labels = [self.listing.labels[i] for i in self._kept]
-        classes = sorted({name for name in self.listing.labels if name is not None})
+        classes = sorted({name for name in labels if name is not None})
         code = {name: c for c, name in enumerate(classes)}
         codes = np.array([-1 if n is None else code[n] for n in labels], dtype="<i4")
         offsets, rows = layout.class_index(codes, len(classes))

@@ -39,7 +39,7 @@ class Config(BaseModel):
 
     # Meta-alignment task T_a
     n_sets: Annotated[int, Field(ge=2)] = 32
-    k_pairs: Positive = 2  # pairs of each set
+    k_pairs: Positive = 2  # pairs of each set; 1 where each pair is a set
     n_negatives: Positive = 16  # sampled for each pair
     loss: Loss = "info-nce"
     margin: float = 0.1  # of nce-margin

@@ -20,8 +20,7 @@ class Stream(IntEnum):
     VALIDATION = 3
     TEST_CLASSES = 4
     TEST_ROWS = 5
-    HEADS = 6
-    PRETRAINING = 7
+    PRETRAINING = 6
 
 
 def key_of(seed: int, stream: Stream) -> np.uint64:

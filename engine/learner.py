@@ -1,7 +1,6 @@
 """A few-shot learner at meta-test: how it starts, and how it moves on k labels per class."""
 
 from collections.abc import Callable, Sequence
-from copy import copy
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -115,18 +114,15 @@ def _trajectory(
     batch: _Batch, start: Start, rate: float, wanted: Sequence[int]
 ) -> dict[Setting, Tensor]:
     """Descend once, scoring at each wanted number of steps."""
-    batch.head = None if batch.head is None else batch.head.detach()
-    fresh = copy(batch)  # steps must not move what the next trajectory starts from
-    fresh.head = None if batch.head is None else batch.head.clone()
-    fresh.begin(start)
-    leaves = [p.requires_grad_() for p in (fresh.head, fresh.phi) if p is not None]
+    batch.begin(start)
+    leaves = [p.requires_grad_() for p in (batch.head, batch.phi) if p is not None]
     optimizer = torch.optim.Adam(leaves, lr=rate, fused=True)
     found = {}
     for step in range(max(wanted) + 1):
         if step in wanted:
-            found[Setting(start, rate, step)] = fresh.score()
+            found[Setting(start, rate, step)] = batch.score()
         if step < max(wanted):
             optimizer.zero_grad()
-            fresh.loss().backward()  # type: ignore[no-untyped-call]
+            batch.loss().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     return found

@@ -36,9 +36,10 @@ def check_manifest(run: Path, problem: Problem, config: Config, shots: Sequence[
     """Raise XmgError unless the episodes drawn now are those that the run was made with."""
     manifest = _read(run / EPISODES)
     for side, file in (("source", problem.train.source.file), ("target", problem.test.target.file)):
-        if manifest[side]["fingerprint"] != file.fingerprint:
+        now, then = _identity(file), manifest[side]
+        if any(now[key] != then[key] for key in ("fingerprint", "content")):
             raise XmgError(
-                f"{file.path} has changed since {run} was trained on it (another fingerprint).\n"
+                f"{file.path} has changed since {run} was trained on it.\n"
                 f"fix: extract the former features again, or train a new run on these"
             )
     drawn = test_tasks(problem.test, config, [k for k in shots if str(k) in manifest["test"]])
@@ -51,7 +52,13 @@ def check_manifest(run: Path, problem: Problem, config: Config, shots: Sequence[
 
 
 def _identity(file: FeatureFile) -> dict[str, str]:
-    return {"path": str(file.path), "dataset": file.dataset, "fingerprint": file.fingerprint}
+    content = hashlib.sha256(file.array("checksums/features").tobytes()).hexdigest()
+    return {
+        "path": str(file.path),
+        "dataset": file.dataset,
+        "fingerprint": file.fingerprint,
+        "content": content,
+    }
 
 
 def _read(path: Path) -> dict[str, Any]:

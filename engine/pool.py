@@ -42,11 +42,19 @@ def pool_of(file: FeatureFile, classes: Sequence[str]) -> Pool:
 
 def fetch(file: FeatureFile, rows: npt.NDArray[np.int64]) -> Tensor:
     """Gather rows (...,) of the map into a float32 batch (..., D)."""
+    return fetch_stored(file, rows).float()
+
+
+def fetch_stored(file: FeatureFile, rows: npt.NDArray[np.int64]) -> Tensor:
+    """The same in the file's own dtype: only copies, so it may run beside the training loop.
+
+    A conversion here would wake a second pool of torch threads, which stalls the loop's.
+    """
     table: npt.NDArray[Any] = file.features
     words = table.view(_WORDS[table.itemsize])
     out = np.empty((rows.size, table.shape[1]), words.dtype)
     gather(words, np.ascontiguousarray(rows).reshape(-1), out)
-    return torch.from_numpy(out.view(table.dtype)).float().reshape(*rows.shape, -1)
+    return torch.from_numpy(out.view(table.dtype)).reshape(*rows.shape, -1)
 
 
 def check_sizes(pool: Pool, n_way: int, n_rows: int, what: str) -> None:

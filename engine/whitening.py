@@ -28,7 +28,8 @@ class Whitening:
     root: bool
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Map (..., D) to (..., d)."""
+        """Map (..., D), in half or in the matrix's precision, to (..., d)."""
+        x = x.to(self.matrix.dtype)
         return (_root(x) if self.root else x) @ self.matrix - self.offset
 
 

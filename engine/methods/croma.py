@@ -16,14 +16,14 @@ from xmg.engine.heads import embed
 from xmg.engine.inner import Theta, clone, descend, reptile
 from xmg.engine.learner import Learner
 from xmg.engine.losses import alignment_loss
-from xmg.engine.pool import fetch
+from xmg.engine.pool import fetch, fetch_stored
 from xmg.engine.problem import MetaTrain
 from xmg.engine.whitening import Whitening
 
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """One meta-iteration's data, task T_a and task T_s: raw (D columns) or whitened (d)."""
+    """One meta-iteration's data, task T_a and task T_s: stored (D columns) or whitened (d)."""
 
     source: Tensor  # (B, d_s)
     target: Tensor  # (B, d_t)
@@ -59,17 +59,18 @@ def _set_means(file: FeatureFile, front: Whitening, rows: Rows, offsets: Rows) -
 
 
 def draw(train: MetaTrain, config: Config, i: int) -> Episode:
-    """Fetch the data of meta-iteration i, raw."""
-    shape = (min(config.n_sets, len(train.sets)), config.k_pairs, config.n_negatives)
+    """Fetch the data of meta-iteration i, as it is stored."""
+    k_pairs = config.k_pairs if config.concepts or config.sets == "label" else 1
+    shape = (min(config.n_sets, len(train.sets)), k_pairs, config.n_negatives)
     source, target, negatives = draw_pairs(train.sets, key_of(config.seed, Stream.ALIGN), i, shape)
     support, _ = draw_tasks(
         train.source, key_of(config.seed, Stream.CLASSIFY), i, (1, config.n_way, config.k_shot, 0)
     )
     return Episode(
-        fetch(train.source.file, source),
-        fetch(train.target, target),
-        fetch(train.target, negatives),
-        fetch(train.source.file, support).flatten(0, -2),
+        fetch_stored(train.source.file, source),
+        fetch_stored(train.target, target),
+        fetch_stored(train.target, negatives),
+        fetch_stored(train.source.file, support).flatten(0, -2),
         torch.arange(config.n_way).repeat_interleave(config.k_shot),
     )
 
