@@ -65,7 +65,7 @@ def test_the_whole_path(xmg, features, tmp_path):
     source, target = features("source", texts()), features("target", texts(prefix="x"))
     run = tmp_path / "a run"
     status, out, err = xmg("meta-train", source, target, "--run", run, *SMALL)
-    assert status == 0 and "best at meta-iteration 4 of 4" in out and "xmg evaluate" in err
+    assert status == 0 and "of 4, meta-validation accuracy" in out and "xmg evaluate" in err
     names = {p.name for p in run.iterdir()}
     wanted = {"config.json", "episodes.json", "metrics.jsonl", "best.safetensors"}
     assert names == wanted | {"last.safetensors"}
