@@ -85,6 +85,7 @@ def read_concepts(path: Path) -> Concepts:
         raise XmgError(f"no concepts file at {path}") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise XmgError(f"{path} is not a readable TOML file: {error}") from error
+    _refuse_others(path, "", document, ("concept", *_PARTS))
     table = document.get("concept")
     if not isinstance(table, dict) or not table:
         raise XmgError(f"{path} names no concept. fix: add tables like [concept.dog]")
@@ -121,10 +122,22 @@ _PARTS = ("validation", "test")
 
 
 def _names(path: Path, concept: str, table: Any, side: str) -> list[str]:
+    if isinstance(table, dict):
+        _refuse_others(path, f"concept.{concept}.", table, _SIDES)
     names = table.get(side) if isinstance(table, dict) else None
     if not names:
         raise XmgError(f"{path}: concept {concept!r} needs a non-empty list `{side} = [...]`")
     return _string_list(path, f"concept.{concept}.{side}", names)
+
+
+def _refuse_others(path: Path, prefix: str, table: Mapping[str, Any], keys: Sequence[str]) -> None:
+    """A key in the wrong place would otherwise be passed over without a word."""
+    for key in table:
+        if key not in keys:
+            raise XmgError(
+                f"{path}: `{prefix}{key}` means nothing; here may stand {', '.join(keys)}. "
+                "fix: correct its name, and put validation and test above the first [concept.*]"
+            )
 
 
 def _string_list(path: Path, key: str, value: Any) -> list[str]:

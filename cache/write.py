@@ -38,6 +38,7 @@ class Listing:
     ids: Sequence[str]
     labels: Sequence[str | None]
     columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    content: str = ""  # digest of what the inputs hold
 
     def __post_init__(self) -> None:
         lengths = {len(self.ids), len(self.labels), *map(len, self.columns.values())}
@@ -49,13 +50,17 @@ class Listing:
                 raise XmgError(f"the id {name!r} occurs twice; ids must be unique")
             seen.add(name)
         named = (name for name in self.labels if name is not None)
+        for column in self.columns:
+            if not column or "/" in column or "\0" in column or column == ".":
+                raise XmgError(f"the column name {column!r} cannot be stored. fix: rename it")
         bad = [n for n in (*self.ids, *named) if not n or n.endswith("\0")]
         if bad:
             raise XmgError(f"ids and labels may not be empty or end in a NUL byte: {bad[0]!r}")
 
     def digest(self) -> str:
-        """SHA-256 of ids, labels and columns."""
-        rows = json.dumps([list(self.ids), list(self.labels), _lists(self.columns)])
+        """SHA-256 of ids, labels, columns and content."""
+        columns = {name: list(values) for name, values in sorted(self.columns.items())}
+        rows = json.dumps([list(self.ids), list(self.labels), columns, self.content])
         return hashlib.sha256(rows.encode()).hexdigest()
 
 
@@ -153,7 +158,8 @@ class FeatureWriter:
         return rows.astype(self.dtype)
 
     def _scratch(self, what: str) -> Path:
-        return self.path.with_name(f"{self.path.name}.{what}.partial")
+        """A file of this process alone, so that two writers of one path cannot mix rows."""
+        return self.path.with_name(f"{self.path.name}.{os.getpid()}.{what}.partial")
 
     def _assemble(self) -> None:
         if self._n_done != len(self.listing.ids):
@@ -239,7 +245,3 @@ def _put(out: Any, offset: int, values: layout.Array) -> None:
 
 def _n_blocks(n_rows: int) -> int:
     return -(-n_rows // layout.BLOCK_ROWS)
-
-
-def _lists(columns: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    return {name: list(values) for name, values in sorted(columns.items())}

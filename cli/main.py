@@ -46,6 +46,11 @@ def main() -> None:
     except XmgError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(1)
+    except OSError as error:  # no permission, a full disk, a file where a folder should be
+        if error.filename is None and error.strerror is None:
+            raise
+        typer.echo(f"error: {error.strerror}: {error.filename or 'while writing'}", err=True)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -40,8 +40,6 @@ def meta_train(
     from xmg.engine.config import make_config
     from xmg.engine.train import meta_train as train
 
-    if concepts and sets:
-        raise typer.BadParameter("--sets is for strong pairs; --concepts names the sets already")
     options = {
         "sets": sets,
         "seed": seed,
@@ -49,10 +47,14 @@ def meta_train(
         "n_query": n_query,
         "shots": parse_shots(shots),
         "iterations": iterations,
-        "concepts": concepts.resolve() if concepts else None,
+        "concepts": concepts,
     }
     settings = _read_toml(config) if config else {}
     settings |= {name: value for name, value in options.items() if value is not None}
+    if settings.get("concepts"):
+        settings["concepts"] = Path(settings["concepts"]).resolve()
+        if "sets" in settings:
+            raise typer.BadParameter("`sets` is for strong pairs; concepts name the sets already")
     whole = make_config(**settings | {"source": source.resolve(), "target": target.resolve()})
     with progress_bar("meta-train") as update:
         best = train(whole, run, update)

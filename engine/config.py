@@ -29,7 +29,7 @@ class Config(BaseModel):
     # Protocol: tasks of meta-validation and meta-test
     n_way: Annotated[int, Field(ge=2)] = 5
     n_query: Positive = 10  # queries per class
-    shots: tuple[Positive, ...] = (1, 5, 10)
+    shots: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 5, 10)
     n_tasks: Positive = 8  # fixed meta-test tasks (class sets)
     n_repeats: Positive = 10  # fresh support and query sets for each task
 

@@ -6,30 +6,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from xmg.cache import FeatureFile, XmgError
 from xmg.engine.config import Config
 from xmg.engine.problem import Problem
-from xmg.engine.run import EPISODES, write_text
+from xmg.engine.run import EPISODES
 from xmg.engine.tasks import class_sets, describe, test_tasks, validation_tasks
 
 
-def write_manifest(run: Path, problem: Problem, config: Config) -> None:
-    """Write episodes.json: split, fixed class sets, and the rows of every episode."""
+def make_manifest(problem: Problem, config: Config) -> str:
+    """Return episodes.json: split, fixed class sets, and the rows of every episode."""
     validation, test = problem.validation, problem.test
     body = {
         "source": _identity(problem.train.source.file),
         "target": _identity(test.target.file),
-        "split": {
-            "sets": problem.train.sets.names,
-            "source_classes": problem.train.source.classes,
-            "validation": validation.target.classes,
-            "test": test.target.classes,
-        },
+        "split": _split(problem),
         "test_tasks": [[test.target.classes[c] for c in row] for row in class_sets(test, config)],
         "validation": describe(validation_tasks(validation, config, config.shots)),
         "test": describe(test_tasks(test, config, config.shots)),
     }
-    write_text(run / EPISODES, json.dumps({"sha256": _digest(body), **body}))
+    return json.dumps({"sha256": _digest(body), **body})
 
 
 def check_manifest(run: Path, problem: Problem, config: Config, shots: Sequence[int]) -> None:
@@ -42,6 +39,11 @@ def check_manifest(run: Path, problem: Problem, config: Config, shots: Sequence[
                 f"{file.path} has changed since {run} was trained on it.\n"
                 f"fix: extract the former features again, or train a new run on these"
             )
+    if manifest["split"] != _split(problem):
+        raise XmgError(
+            f"the class split or the pairs differ from those frozen in {run / EPISODES}: was the "
+            "concepts file edited?\nfix: undo that, or train a new run"
+        )
     drawn = test_tasks(problem.test, config, [k for k in shots if str(k) in manifest["test"]])
     for k, tasks in drawn.items():
         if tasks.digest() != manifest["test"][str(k)]["sha256"]:
@@ -49,6 +51,19 @@ def check_manifest(run: Path, problem: Problem, config: Config, shots: Sequence[
                 f"the {k}-shot episodes differ from those frozen in {run / EPISODES}: another "
                 f"version of xmg drew them. fix: evaluate with the version that trained the run"
             )
+
+
+def _split(problem: Problem) -> dict[str, Any]:
+    sets, sha = problem.train.sets, hashlib.sha256()
+    for rows in (sets.source_offsets, sets.source_rows, sets.target_offsets, sets.target_rows):
+        sha.update(np.ascontiguousarray(rows, "<i8").tobytes())
+    return {
+        "sets": list(sets.names),
+        "pairs_sha256": sha.hexdigest(),
+        "source_classes": list(problem.train.source.classes),
+        "validation": list(problem.validation.target.classes),
+        "test": list(problem.test.target.classes),
+    }
 
 
 def _identity(file: FeatureFile) -> dict[str, str]:

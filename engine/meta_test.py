@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
+from xmg.cache import XmgError
 from xmg.engine.evaluate import Progress, Result, evaluate, without_pairs
 from xmg.engine.manifest import check_manifest
 from xmg.engine.methods import croma
@@ -36,6 +37,12 @@ def evaluate_run(
 
 def pool_results(runs: Sequence[Sequence[Result]]) -> list[list[Result]]:
     """Group the results of several runs by system and shots, in the first run's order."""
+    kinds = [{(r.system, r.shots, len(r.accuracies)) for r in run} for run in runs]
+    if any(kind != kinds[0] for kind in kinds):
+        raise XmgError(
+            "the runs differ in shots or repeats, so their results cannot be pooled. "
+            "fix: name --shots that all have, or evaluate them one by one"
+        )
     order = {(r.system, r.shots): i for i, r in enumerate(runs[0])}
     rows = sorted((r for run in runs for r in run), key=lambda r: order[r.system, r.shots])
     return [list(group) for _, group in groupby(rows, key=lambda r: (r.system, r.shots))]

@@ -27,7 +27,7 @@ _HELD_OUT = 0.1  # of the classes, each for validation and test
 
 @dataclass(frozen=True, slots=True)
 class MetaTrain:
-    """Labelled source classes, and sets of pairs. Target labels are not in here."""
+    """Labelled source classes, and sets of pairs: the target's rows without their labels."""
 
     source: Pool
     target: FeatureFile
@@ -60,9 +60,12 @@ class Problem:
 def open_problem(config: Config) -> Problem:
     """Open both feature files and split them.
 
-    Strong pairs: the target's classes are split at random, and pairs and source classes of
-    held-out classes are dropped from meta-training. Weak pairs: classes in concepts train, the
-    other target classes are held out. Raises XmgError where the data cannot serve the tasks.
+    Strong pairs: the target's classes are split at random; the pairs of held-out classes are
+    dropped from meta-training, and so is every source class that such a pair carries. Weak
+    pairs: classes in concepts train, the other target classes are held out, and source classes
+    of those names dropped.
+
+    Raises XmgError where the data cannot serve the tasks.
     """
     source, target = FeatureFile(config.source), FeatureFile(config.target)
     _ = source.features, target.features  # both must hold one vector a sample
@@ -94,7 +97,9 @@ def _weak(
         free = [name for name in target.classes if name not in used]
         order = _shuffled(free, config.seed)
         validation, test = order[: len(order) // 2], order[len(order) // 2 :]
-    return MetaTrain(pool_of(source, source.classes), target, sets), validation, test
+    unseen = {*validation, *test}
+    pool = _drawable(source, [name for name in source.classes if name not in unseen], config)
+    return MetaTrain(pool, target, sets), validation, test
 
 
 def _strong(
@@ -106,7 +111,8 @@ def _strong(
     n_held = max(config.n_way, round(_HELD_OUT * len(order)))
     validation, test = order[:n_held], order[n_held : 2 * n_held]
     held = {*validation, *test}
-    kept = ~_labelled(source, source_rows, held) & ~_labelled(target, target_rows, held)
+    unseen = held | _source_classes(source, source_rows[_labelled(target, target_rows, held)])
+    kept = ~_labelled(source, source_rows, unseen) & ~_labelled(target, target_rows, held)
     if not kept.any():
         raise XmgError(
             f"{target.path} has {len(target.classes)} classes: holding out {n_held} for "
@@ -114,8 +120,18 @@ def _strong(
         )
     source_rows, target_rows = source_rows[kept], target_rows[kept]
     keys = _set_keys(config, source, source_rows)
-    pool = pool_of(source, [name for name in source.classes if name not in held])
+    pool = _drawable(source, [name for name in source.classes if name not in unseen], config)
     return MetaTrain(pool, target, group_pairs(source_rows, target_rows, keys)), validation, test
+
+
+def _source_classes(source: FeatureFile, rows: Rows) -> set[str]:
+    return {source.classes[c] for c in np.unique(source.labels[rows]) if c >= 0}
+
+
+def _drawable(source: FeatureFile, names: Sequence[str], config: Config) -> Pool:
+    """The classes with enough samples for a source task; a rare class stops no run."""
+    sizes = dict(zip(source.classes, np.diff(source.class_offsets), strict=True))
+    return pool_of(source, [name for name in names if sizes[name] >= config.k_shot])
 
 
 def _set_keys(config: Config, source: FeatureFile, rows: Rows) -> list[str]:
@@ -171,6 +187,11 @@ def _check(problem: Problem, config: Config) -> None:
     n_rows = max(config.shots) + config.n_query
     check_sizes(problem.validation.target, config.n_way, n_rows, "meta-validation")
     check_sizes(problem.test.target, config.n_way, n_rows, "meta-test")
-    check_sizes(problem.train.source, config.n_way, config.k_shot, "source classification")
+    if len(problem.train.source.classes) < config.n_way:
+        raise XmgError(
+            f"{problem.train.source.file.path} has {len(problem.train.source.classes)} classes left"
+            f" with {config.k_shot} samples for meta-training, and {config.n_way}-way tasks need "
+            f"{config.n_way}. fix: lower --n-way, or k_shot in a --config file"
+        )
     if len(problem.train.sets) < 2:
         raise XmgError("the pairs form a single set; negatives need at least two. fix: --sets id")

@@ -1,5 +1,6 @@
 """Meta-training: loop, meta-validation, checkpoints, resume."""
 
+import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -13,12 +14,13 @@ from xmg.engine.config import Config
 from xmg.engine.evaluate import validation_accuracy
 from xmg.engine.fronts import fit_fronts
 from xmg.engine.inner import clone
-from xmg.engine.manifest import check_manifest, write_manifest
+from xmg.engine.manifest import check_manifest, make_manifest
 from xmg.engine.methods import croma
 from xmg.engine.problem import MetaTrain, open_problem
 from xmg.engine.run import (
     BEST,
     CONFIG,
+    EPISODES,
     LAST,
     METRICS,
     State,
@@ -43,37 +45,39 @@ def meta_train(config: Config, run: Path, progress: Progress | None = None) -> S
     as without the interruption; a finished one is left as it is. Raises XmgError where it
     holds a run of other settings or of other features.
     """
-    _claim(run, config)
+    _refuse_another(run, config)
     problem = open_problem(config)
     tasks = validation_tasks(problem.validation, config, config.shots)
+    manifest = make_manifest(problem, config)
+    run.mkdir(parents=True, exist_ok=True)  # only now: nothing is left where the data cannot serve
+    write_text(run / CONFIG, config.model_dump_json(indent=1))
     if (run / LAST).exists():
         check_manifest(run, problem, config, config.shots)
         state = load_state(run / LAST)
         _forget_metrics_after(run, state.iteration)
     else:
-        write_manifest(run, problem, config)
+        write_text(run / EPISODES, manifest)
         write_text(run / METRICS, "")
         state = _record(run, _begin(problem.train, config), tasks, config, {})
     _loop(problem.train, tasks, config, run, state, progress)
     return load_state(run / BEST)
 
 
-def _claim(run: Path, config: Config) -> None:
-    """Make the folder this config's; raises XmgError where it is another's."""
-    if (run / CONFIG).exists():
-        other = load_config(run)
-        for name, value in config:
-            if getattr(other, name) != value:
-                raise XmgError(
-                    f"{run} holds a run with {name} = {getattr(other, name)}, not {value}.\n"
-                    f"fix: choose another --run, or remove that folder"
-                )
+def _refuse_another(run: Path, config: Config) -> None:
+    """Raise XmgError where the folder holds anything but a run of this config."""
+    if not (run / CONFIG).exists():
+        if run.exists() and (
+            not run.is_dir() or any(p.suffix != ".partial" for p in run.iterdir())
+        ):
+            raise XmgError(f"{run} exists and is no run folder. fix: choose another --run")
         return
-    if run.exists() and (not run.is_dir() or any(run.iterdir())):
-        raise XmgError(f"{run} exists and is no run folder. fix: choose another --run")
-    open_problem(config)  # nothing is left behind where the data cannot serve
-    run.mkdir(parents=True, exist_ok=True)
-    write_text(run / CONFIG, config.model_dump_json(indent=1))
+    other = load_config(run)
+    for name, value in config:
+        if getattr(other, name) != value:
+            raise XmgError(
+                f"{run} holds a run with {name} = {getattr(other, name)}, not {value}.\n"
+                f"fix: choose another --run, or remove that folder"
+            )
 
 
 def _begin(train: MetaTrain, config: Config) -> State:
@@ -136,7 +140,5 @@ def _episodes(train: MetaTrain, config: Config, first: int) -> Iterator[tuple[in
 
 
 def _forget_metrics_after(run: Path, iteration: int) -> None:
-    rows = [row for row in read_metrics(run) if row["iteration"] <= iteration]
-    write_text(run / METRICS, "")
-    for row in rows:
-        append_metrics(run, row)
+    kept = [row for row in read_metrics(run) if row["iteration"] <= iteration]
+    write_text(run / METRICS, "".join(json.dumps(row) + "\n" for row in kept))

@@ -1,5 +1,6 @@
 """Stream a source through a frozen encoder into a feature file."""
 
+import hashlib
 import json
 import os
 from collections import deque
@@ -43,6 +44,8 @@ def extract(
     Raises XmgError where `out` holds something else and `overwrite` is false, or where no
     input could be encoded.
     """
+    if out.is_dir():
+        raise XmgError(f"{out} is a folder. fix: name a file in it, such as {out / 'features.h5'}")
     listing, spec = _listing(source), _spec(source, encoder)
     if out.exists() and not overwrite:
         return _existing(out, spec, listing, dtype)
@@ -60,10 +63,26 @@ def extract(
 
 
 def _listing(source: Source) -> Listing:
-    samples = source.samples
-    if isinstance(samples, Samples):  # whose content is better not made for this
-        return Listing(samples.ids, samples.labels, source.columns)
-    return Listing([s.id for s in samples], [s.label for s in samples], source.columns)
+    samples, content = source.samples, _content_digest(source.samples)
+    if isinstance(samples, Samples):  # which has the lists already
+        return Listing(samples.ids, samples.labels, source.columns, content)
+    ids, labels = [s.id for s in samples], [s.label for s in samples]
+    return Listing(ids, labels, source.columns, content)
+
+
+def _content_digest(samples: Sequence[Sample]) -> str:
+    """SHA-256 over texts and images, and for files over name and size: reading all is too slow."""
+    sha = hashlib.sha256()
+    for sample in samples:
+        content = sample.content
+        if isinstance(content, Path):
+            size = content.stat().st_size if content.is_file() else -1
+            sha.update(f"{content.name}\0{size}\0".encode("utf-8", "surrogateescape"))
+        elif isinstance(content, str):
+            sha.update(content.encode("utf-8", "surrogatepass") + b"\0")
+        else:
+            sha.update(content.tobytes())
+    return sha.hexdigest()
 
 
 def _spec(source: Source, encoder: Encoder) -> FeatureSpec:
@@ -100,7 +119,7 @@ def _differences(file: FeatureFile, spec: FeatureSpec, dtype: str) -> str:
     asked = _flat({**wanted, "dtype": dtype})
     differing = [key for key in sorted(found | asked) if found.get(key) != asked.get(key)]
     if not differing:
-        return "the listed ids, labels or columns differ"
+        return "the listed ids, labels, columns or contents differ"
     return "; ".join(f"{k} is {found.get(k)}, would be {asked.get(k)}" for k in differing)
 
 

@@ -20,6 +20,8 @@ from xmg.engine.pool import fetch, fetch_stored
 from xmg.engine.problem import MetaTrain
 from xmg.engine.whitening import Whitening
 
+_BLOCK = 4096  # rows fetched at a time
+
 
 @dataclass(frozen=True, slots=True)
 class Episode:
@@ -53,9 +55,14 @@ def start(train: MetaTrain, fronts: Fronts, config: Config) -> Theta:
 
 def _set_means(file: FeatureFile, front: Whitening, rows: Rows, offsets: Rows) -> Tensor:
     """Mean unit row of each set, (S, d)."""
-    members = [rows[i:j] for i, j in pairwise(offsets)]
-    means = [F.normalize(front(fetch(file, m)), dim=-1).mean(0) for m in members]
-    return torch.stack(means)
+    return torch.stack([_mean(file, front, rows[i:j]) for i, j in pairwise(offsets)])
+
+
+def _mean(file: FeatureFile, front: Whitening, rows: Rows) -> Tensor:
+    total = torch.zeros(front.offset.numel())
+    for i in range(0, len(rows), _BLOCK):
+        total += F.normalize(front(fetch(file, rows[i : i + _BLOCK])), dim=-1).sum(0)
+    return total / len(rows)
 
 
 def draw(train: MetaTrain, config: Config, i: int) -> Episode:

@@ -33,6 +33,7 @@ class NgramEncoder:
     sequences: bool = False
     batch_size: int = 256
     weights_sha256: str = ""
+    packages: tuple[str, ...] = ("scikit-learn",)
     preprocessing: Mapping[str, Any] = field(default_factory=lambda: dict(_OPTIONS))
 
     def decode(self, content: Content) -> str:

@@ -49,7 +49,7 @@ def load_state(path: Path | str) -> dict[str, Tensor]:
             return load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise XmgError(
             f"{path} is not a readable weights file ({reason}). fix: give a .safetensors file, or "
             f"a .pth that holds a plain state dict"

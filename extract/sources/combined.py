@@ -1,7 +1,8 @@
 """Several sources as one, such as Caltech-101 and CIFAR-10 photos in one feature file."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import chain
+from itertools import accumulate, chain
 
 from xmg.cache import XmgError
 from xmg.extract.sources.samples import Samples
@@ -18,16 +19,20 @@ def combine(sources: Sequence[Source]) -> Source:
     names = [source.name for source in sources]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise XmgError(f"two inputs are called {twice[0]!r}. fix: rename one of the folders")
+        raise XmgError(f"two inputs are called {twice[0]!r}. fix: rename one")
     columns = {column for source in sources for column in source.columns}
-    samples = [(source.name, sample) for source in sources for sample in source.samples]
-    contents: list[Content] = [sample.content for _, sample in samples]
+    first = list(accumulate((len(source.samples) for source in sources), initial=0))
+
+    def content(i: int) -> Content:
+        s = bisect_right(first, i) - 1
+        return sources[s].samples[i - first[s]].content
+
     return Source(
         "+".join(names),
         Samples(
-            [f"{name}/{sample.id}" for name, sample in samples],
-            [sample.label for _, sample in samples],
-            contents.__getitem__,
+            [f"{s.name}/{sample.id}" for s in sources for sample in s.samples],
+            [sample.label for s in sources for sample in s.samples],
+            content,
         ),
         {c: list(chain.from_iterable(_column(s, c) for s in sources)) for c in sorted(columns)},
     )

@@ -63,7 +63,9 @@ def make_corpus(
     _speak(samples, root, n_workers or os.cpu_count() or 1, progress or (lambda done, total: None))
     _write_csv(corpus.text, "text", [(_id(s), s["text"]) for s in samples])
     _write_csv(corpus.speech, "path", [(_id(s), s["path"]) for s in samples])
-    (root / "corpus.json").write_text(json.dumps(settings))  # last: marks a whole corpus
+    partial = root / "corpus.json.partial"
+    partial.write_text(json.dumps(settings))
+    partial.replace(root / "corpus.json")  # last: marks a whole corpus
     return corpus
 
 
@@ -109,11 +111,15 @@ def _speak(
     def run(chunk: list[Utterance], jobs: Path) -> None:
         jobs.write_text(json.dumps(chunk))
         command = [sys.executable, "-m", "xmg.extract.sources.espeak", str(jobs), str(root)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as worker:
-            assert worker.stdout and worker.stderr
+        log = jobs.with_suffix(".log")  # a pipe that nobody reads would fill and stall the worker
+        with (
+            log.open("wb") as stderr,
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr) as worker,
+        ):
+            assert worker.stdout
             for _ in worker.stdout:
                 progress(next(done), len(samples))
-            errors = worker.stderr.read().decode(errors="replace").strip()
+        errors = log.read_text(errors="replace").strip()
         if worker.returncode:
             last = errors.splitlines()[-1] if errors else f"exit status {worker.returncode}"
             raise XmgError(f"speech synthesis failed: {last}")

@@ -23,7 +23,7 @@ def open_folder(root: Path, modality: Modality) -> Source:
     if not files:
         raise XmgError(
             f"{root} holds no {modality} files ({', '.join(sorted(SUFFIXES[modality]))}) in "
-            f"folders, one for each class. fix: check the path and --modality; the other layouts "
+            f"folders, one for each class. fix: check the path and --encoder; the other layouts "
             f"are meta/esc50.csv + audio/, CIFAR batches, and a manifest (.csv, .tsv, .jsonl)"
         )
     labels = [_label(name) for name in files]
