@@ -30,11 +30,13 @@ class Pool:
     groups: Rows
 
 
-def pool_of(file: FeatureFile, classes: Sequence[str]) -> Pool:
-    """Restrict a feature file to `classes`, in the given order."""
+def pool_of(file: FeatureFile, classes: Sequence[str], without: Rows | None = None) -> Pool:
+    """Restrict a feature file to `classes`, in the given order, leaving out some rows."""
     numbers = class_numbers(classes, file, "the class split")
     bounds = [file.class_offsets[c : c + 2] for c in numbers]
     rows = [file.class_rows[start:stop] for start, stop in bounds]
+    if without is not None:
+        rows = [r[~np.isin(r, without)] for r in rows]
     offsets = np.concatenate([[0], np.cumsum([len(r) for r in rows])]).astype(np.int64)
     flat = np.concatenate(rows) if rows else np.empty(0, np.int64)
     return Pool(file, tuple(classes), offsets, flat, _recordings(file))

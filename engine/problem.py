@@ -60,12 +60,11 @@ class Problem:
 def open_problem(config: Config) -> Problem:
     """Open both feature files and split them.
 
-    Strong pairs: the target's classes are split at random; the pairs of held-out classes are
-    dropped from meta-training, and so is every source class that such a pair carries. Weak
-    pairs: classes in concepts train, the other target classes are held out, and source classes
-    of those names dropped.
-
-    Raises XmgError where the data cannot serve the tasks.
+    Strong pairs: the target's classes are split at random. Pairs of held-out classes leave
+    meta-training, with their source samples, the source classes of the same names, and those
+    that occur in no other pairs. Weak pairs: classes in concepts train, the other target classes
+    are held out, and source classes of those names leave. Source classes with fewer than k_shot
+    samples are left out. Raises XmgError where the data cannot serve the tasks.
     """
     source, target = FeatureFile(config.source), FeatureFile(config.target)
     _ = source.features, target.features  # both must hold one vector a sample
@@ -97,8 +96,7 @@ def _weak(
         free = [name for name in target.classes if name not in used]
         order = _shuffled(free, config.seed)
         validation, test = order[: len(order) // 2], order[len(order) // 2 :]
-    unseen = {*validation, *test}
-    pool = _drawable(source, [name for name in source.classes if name not in unseen], config)
+    pool = _drawable(source, {*validation, *test}, config)
     return MetaTrain(pool, target, sets), validation, test
 
 
@@ -111,27 +109,32 @@ def _strong(
     n_held = max(config.n_way, round(_HELD_OUT * len(order)))
     validation, test = order[:n_held], order[n_held : 2 * n_held]
     held = {*validation, *test}
-    unseen = held | _source_classes(source, source_rows[_labelled(target, target_rows, held)])
-    kept = ~_labelled(source, source_rows, unseen) & ~_labelled(target, target_rows, held)
+    away = _labelled(target, target_rows, held)
+    only_away = _classes(source, source_rows[away]) - _classes(source, source_rows[~away])
+    unseen = held | only_away
+    kept = ~away & ~_labelled(source, source_rows, unseen)
     if not kept.any():
         raise XmgError(
             f"{target.path} has {len(target.classes)} classes: holding out {n_held} for "
             "validation and as many for test leaves no pair to train on. fix: lower --n-way"
         )
+    pool = _drawable(source, unseen, config, source_rows[away])
     source_rows, target_rows = source_rows[kept], target_rows[kept]
     keys = _set_keys(config, source, source_rows)
-    pool = _drawable(source, [name for name in source.classes if name not in unseen], config)
     return MetaTrain(pool, target, group_pairs(source_rows, target_rows, keys)), validation, test
 
 
-def _source_classes(source: FeatureFile, rows: Rows) -> set[str]:
+def _classes(source: FeatureFile, rows: Rows) -> set[str]:
     return {source.classes[c] for c in np.unique(source.labels[rows]) if c >= 0}
 
 
-def _drawable(source: FeatureFile, names: Sequence[str], config: Config) -> Pool:
-    """The classes with enough samples for a source task; a rare class stops no run."""
-    sizes = dict(zip(source.classes, np.diff(source.class_offsets), strict=True))
-    return pool_of(source, [name for name in names if sizes[name] >= config.k_shot])
+def _drawable(
+    source: FeatureFile, unseen: set[str], config: Config, without: Rows | None = None
+) -> Pool:
+    """The seen classes with enough samples for a source task; a rare class stops no run."""
+    pool = pool_of(source, [name for name in source.classes if name not in unseen], without)
+    sizes = zip(pool.classes, np.diff(pool.offsets), strict=True)
+    return pool_of(source, [name for name, n in sizes if n >= config.k_shot], without)
 
 
 def _set_keys(config: Config, source: FeatureFile, rows: Rows) -> list[str]:

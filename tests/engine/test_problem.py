@@ -88,14 +88,37 @@ def test_another_vocabulary_on_the_source_side(tmp_path):
     held = {*problem.validation.target.classes, *problem.test.target.classes}
     assert problem.train.sets.names == ("news", "sport", "weather")
     assert not classes_of(target, problem.train.sets.target_rows) & held
+    paired = np.flatnonzero(np.isin(target.labels, [target.classes.index(c) for c in held]))
+    assert len(problem.train.source.rows) and not np.isin(problem.train.source.rows, paired).any()
+    assert source.path == problem.train.source.file.path
+
+
+def test_a_source_class_of_held_out_pairs_alone_is_unseen_under_any_name(tmp_path):
+    x = np.random.default_rng(0).normal(size=(150, 3))
+    labels = synthetic.names(10, 12) + synthetic.names(10, 3)  # the last 30 have no partner
+    images = [name.replace("c", "image") for name in labels]
+    source = synthetic.write(tmp_path / "s.h5", x, images)
+    target = synthetic.write(tmp_path / "t.h5", x[:120], labels[:120])
+    problem = opened((source, target))
+    held = {*problem.validation.target.classes, *problem.test.target.classes}
+    assert set(problem.train.source.classes) == {
+        name.replace("c", "image") for name in target.classes if name not in held
+    }
+
+
+def test_a_rare_source_class_stops_nothing(tmp_path, strong):
+    x = np.random.default_rng(0).normal(size=(121, strong[0].dim))
+    labels = [*synthetic.names(10, 12), "rare"]
+    source = synthetic.write(tmp_path / "rare.h5", x, labels, [*decode(strong[0].ids), "alone"])
+    assert "rare" not in opened((source, strong[1])).train.source.classes
 
 
 def test_weak_split(tmp_path, strong):
-    source, target = strong
+    _, target = strong
     problem = open_problem(weak_config(tmp_path, strong))
     assert problem.train.sets.names == ("one", "two")
     assert classes_of(target, problem.train.sets.target_rows) == {"c00", "c01", "c02"}
-    assert problem.train.source.classes == tuple(source.classes)
+    assert problem.train.source.classes == ("c00", "c01", "c02", "c09")  # not the held-out names
     assert problem.validation.target.classes == ("c03", "c04", "c05")
     assert problem.test.target.classes == ("c06", "c07", "c08")
 
@@ -141,7 +164,7 @@ def test_too_few_classes_to_hold_out(strong):
 
 def test_too_few_source_classes(tmp_path, strong):
     other = rewritten(tmp_path, strong[0], ["few" if i % 2 else "er" for i in range(120)])
-    with pytest.raises(XmgError, match=r"source classification has 2 classes.*3-way"):
+    with pytest.raises(XmgError, match=r"has 2 classes left.*3-way"):
         opened((other, strong[1]))
 
 
@@ -154,7 +177,7 @@ def test_too_few_test_classes(tmp_path, strong):
 def test_too_few_samples(strong):
     with pytest.raises(XmgError, match=r"class 'c\d\d' of .* has 12 samples, and meta-.* needs 13"):
         opened(strong, n_query=10)
-    with pytest.raises(XmgError, match=r"has 12 samples, and source classification needs 13"):
+    with pytest.raises(XmgError, match=r"has 0 classes left with 13 samples"):
         opened(strong, k_shot=13)
 
 

@@ -156,7 +156,7 @@ class Renamed(Counting):
     [
         (numbers(9, "others"), Counting(), "float16", ['dataset is "numbers", would be "others"']),
         (numbers(9), Counting(), "float32", ['dtype is "float16", would be "float32"']),
-        (numbers(8), Counting(), "float16", ["the listed ids, labels or columns differ"]),
+        (numbers(8), Counting(), "float16", ["the listed ids, labels, columns or contents differ"]),
         (numbers(9), Renamed(), "float16",
          ['encoder is "counting", would be "renamed"',
           r"preprocessing.sizes is \[1, 2\], would be \[1, 3\]"]),

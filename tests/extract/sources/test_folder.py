@@ -75,7 +75,7 @@ def test_a_name_that_is_not_utf8_gets_a_printable_id(tmp_path):
 
 def test_nothing_that_fits(tmp_path):
     touch(tmp_path, "dog/a.wav")
-    with pytest.raises(XmgError, match=r"no image files .*\.jpeg.*--modality.*esc50"):
+    with pytest.raises(XmgError, match=r"no image files .*\.jpeg.*--encoder.*esc50"):
         ids(tmp_path)
 
 
