@@ -150,6 +150,14 @@ class FeatureFile:
                 raise XmgError(f"{self.path} is truncated inside {name!r}. fix: extract it again")
 
 
+def is_hdf5(path: Path) -> bool:
+    """Whether a regular file begins like HDF5, damaged or not."""
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return file.read(8) == b"\x89HDF\r\n\x1a\n"
+
+
 def decode(values: npt.NDArray[np.bytes_]) -> list[str]:
     """UTF-8 bytes (N,) to strings."""
     return [value.decode() for value in values.tolist()]

@@ -50,6 +50,9 @@ class Listing:
                 raise XmgError(f"the id {name!r} occurs twice; ids must be unique")
             seen.add(name)
         named = (name for name in self.labels if name is not None)
+        _check_unicode([*self.ids, *filter(None, self.labels)])
+        for name, values in self.columns.items():
+            _check_unicode([name, *values])
         for column in self.columns:
             if not column or "/" in column or "\0" in column or column == ".":
                 raise XmgError(f"the column name {column!r} cannot be stored. fix: rename it")
@@ -241,6 +244,14 @@ class FeatureWriter:
 def _put(out: Any, offset: int, values: layout.Array) -> None:
     out.seek(offset)
     out.write(values.tobytes())
+
+
+def _check_unicode(values: Sequence[str]) -> None:
+    for value in values:
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise XmgError(f"{value!r} is not valid Unicode. fix: correct it in the data") from None
 
 
 def _n_blocks(n_rows: int) -> int:

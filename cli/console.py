@@ -21,11 +21,11 @@ def progress_bar(title: str) -> Iterator[Callable[..., None]]:
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=hints) as progress:
-        task = progress.add_task(title, total=None, note="")
+        task = progress.add_task(title, total=None, note="", visible=False)
 
         def update(done: int, total: int, note: object = "") -> None:
             text = f"validation {note:.1%}" if isinstance(note, float) else str(note)
-            progress.update(task, completed=done, total=total, note=text)
+            progress.update(task, completed=done, total=total, note=text, visible=True)
 
         yield update
 

@@ -30,9 +30,10 @@ def evaluate(
 
     Example: xmg evaluate runs/speech --shots 1,5,10
     """
-    from xmg.engine.meta_test import evaluate_run
+    from xmg.engine.meta_test import check_poolable, evaluate_run
 
     wanted = parse_shots(shots)
+    check_poolable(runs)
     results: list[list[Result]] = []
     for run in runs:
         with progress_bar(f"evaluate {run.name}") as update:

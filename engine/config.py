@@ -69,4 +69,8 @@ def make_config(**settings: object) -> Config:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"])) or "config"
+        if first["type"] == "extra_forbidden":
+            raise XmgError(
+                f"there is no setting {name!r}. fix: use one of {', '.join(Config.model_fields)}"
+            ) from None
         raise XmgError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None

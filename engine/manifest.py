@@ -40,9 +40,10 @@ def check_manifest(run: Path, problem: Problem, config: Config, shots: Sequence[
                 f"fix: extract the former features again, or train a new run on these"
             )
     if manifest["split"] != _split(problem):
+        cause = f"{config.concepts} was edited" if config.concepts else "another version of xmg ran"
         raise XmgError(
-            f"the class split or the pairs differ from those frozen in {run / EPISODES}: was the "
-            "concepts file edited?\nfix: undo that, or train a new run"
+            f"the class split or the pairs differ from those frozen in {run / EPISODES}: {cause}.\n"
+            "fix: undo that, or train a new run in another folder"
         )
     drawn = test_tasks(problem.test, config, [k for k in shots if str(k) in manifest["test"]])
     for k, tasks in drawn.items():
@@ -80,10 +81,12 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise XmgError(f"{path} cannot be read ({error}). fix: train the run again") from error
+        raise XmgError(f"{path} cannot be read ({error}). fix: train a new run") from error
+    if not isinstance(manifest, dict) or "test" not in manifest:
+        raise XmgError(f"{path} is no manifest of episodes. fix: train a new run")
     body = {key: value for key, value in manifest.items() if key != "sha256"}
     if manifest.get("sha256") != _digest(body):
-        raise XmgError(f"{path} was edited (its hash does not fit). fix: train the run again")
+        raise XmgError(f"{path} was edited (its hash does not fit). fix: train a new run")
     return manifest
 
 

@@ -35,6 +35,15 @@ def evaluate_run(
     return evaluate(learners, problem.validation, problem.test, config, shots, progress)
 
 
+def check_poolable(runs: Sequence[Path]) -> None:
+    """Raise XmgError where a run is named twice or tasks differ in n_way."""
+    if len({run.resolve() for run in runs}) < len(runs):
+        raise XmgError("a run is named twice, and would count twice. fix: name it once")
+    ways = {load_config(run).n_way for run in runs}
+    if len(ways) > 1:
+        raise XmgError(f"the runs' tasks are {sorted(ways)}-way. fix: evaluate them one by one")
+
+
 def pool_results(runs: Sequence[Sequence[Result]]) -> list[list[Result]]:
     """Group the results of several runs by system and shots, in the first run's order."""
     kinds = [{(r.system, r.shots, len(r.accuracies)) for r in run} for run in runs]

@@ -65,24 +65,40 @@ def save_state(path: Path, state: State) -> None:
 
 
 def load_state(path: Path) -> State:
-    """Read a checkpoint; raises XmgError where it is missing or not ours."""
+    """Read a checkpoint; raises XmgError where it is missing, damaged, or not ours."""
     try:
         with safe_open(path, "pt") as file:
             where = json.loads((file.metadata() or {})["xmg"])
             # Cloned: products of rows that lie askew in a map may round differently
-            t = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-        fronts = Fronts(
-            Whitening(t["source_matrix"], t["source_offset"], where["source_root"]),
-            Whitening(t["target_matrix"], t["target_offset"], where["target_root"]),
-        )
-        theta = {name: t[name] for name in ("source", "target", "phi")}
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        return _state(where, tensors)
     except FileNotFoundError:
         raise XmgError(
-            f"no checkpoint at {path}. fix: xmg meta-train --run {path.parent}"
+            f"no checkpoint at {path}. fix: if training was cut short, repeat its command; else "
+            f"remove the folder {path.parent} and train again"
         ) from None
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise XmgError(f"{path} is not a checkpoint of xmg ({error})") from error
-    return State(theta, fronts, where["iteration"], where["best_accuracy"], where["best_iteration"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise XmgError(
+            f"{path} is not a checkpoint of xmg, or is damaged ({error}).\n"
+            f"fix: remove the folder {path.parent} and train again"
+        ) from error
+
+
+def _state(where: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> State:
+    """Assemble a state; raises ValueError, KeyError or TypeError where a part is wrong."""
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        raise ValueError("it holds NaN or infinite weights")
+    source, target = (
+        Whitening(tensors[f"{s}_matrix"], tensors[f"{s}_offset"], bool(where[f"{s}_root"]))
+        for s in ("source", "target")
+    )
+    return State(
+        {name: tensors[name] for name in ("source", "target", "phi")},
+        Fronts(source, target),
+        int(where["iteration"]),
+        float(where["best_accuracy"]),
+        int(where["best_iteration"]),
+    )
 
 
 def load_config(run: Path) -> Config:
@@ -93,7 +109,9 @@ def load_config(run: Path) -> Config:
     try:
         return Config.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
-        raise XmgError(f"{path} is damaged: {error}") from error
+        raise XmgError(
+            f"{path} is damaged or of another version of xmg. fix: train a new run, elsewhere"
+        ) from error
 
 
 def append_metrics(run: Path, row: Mapping[str, Any]) -> None:
@@ -107,8 +125,12 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     path = run / METRICS
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        rows = [json.loads(line) for line in lines if line.endswith("\n")]
+        return [row for row in rows if row["iteration"] >= 0]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise XmgError(f"{path} is damaged ({error!r}). fix: remove {run}, train again") from error
 
 
 def _tensors(state: State) -> dict[str, Tensor]:

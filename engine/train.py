@@ -65,6 +65,8 @@ def meta_train(config: Config, run: Path, progress: Progress | None = None) -> S
 
 def _refuse_another(run: Path, config: Config) -> None:
     """Raise XmgError where the folder holds anything but a run of this config."""
+    if not str(run).isprintable():
+        raise XmgError(f"the run folder's name {str(run)!r} is not printable. fix: choose another")
     if not (run / CONFIG).exists():
         if run.exists() and (
             not run.is_dir() or any(p.suffix != ".partial" for p in run.iterdir())

@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy.typing as npt
 
 from xmg.cache import FeatureFile, FeatureSpec, FeatureWriter, Listing, Reject, XmgError
+from xmg.cache.read import is_hdf5
 from xmg.cache.write import fingerprint
 from xmg.extract.sources.samples import Samples, printable
 from xmg.extract.types import Encoder, RejectError, Sample, Source
@@ -49,6 +50,8 @@ def extract(
     listing, spec = _listing(source), _spec(source, encoder)
     if out.exists() and not overwrite:
         return _existing(out, spec, listing, dtype)
+    if out.exists() and not is_hdf5(out):
+        raise XmgError(f"{out} is no feature file, and stays. fix: name another output")
     workers = n_workers or os.cpu_count() or 1
     n_done, n_all = 0, len(source.samples)
     with FeatureWriter(
@@ -89,7 +92,7 @@ def _spec(source: Source, encoder: Encoder) -> FeatureSpec:
     """An encoder may list in `packages` the libraries whose versions change its numbers."""
     packages: Sequence[str] = getattr(encoder, "packages", ())
     return FeatureSpec(
-        dataset=source.name,
+        dataset=printable(source.name),
         encoder=encoder.name,
         weights_sha256=encoder.weights_sha256,
         preprocessing=dict(encoder.preprocessing),
@@ -167,8 +170,11 @@ def _decoded(
 
 
 def _decode(encoder: Encoder, sample: Sample) -> Any:
+    content = sample.content
+    if isinstance(content, Path) and content.exists() and not content.is_file():
+        return _reject("not a regular file")  # reading a pipe would never end
     try:
-        return encoder.decode(sample.content)
+        return encoder.decode(content)
     except RejectError as error:
         return _reject(str(error))
     except Exception as error:  # a bad file can raise anything, and must not stop the run

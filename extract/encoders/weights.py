@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -48,8 +47,10 @@ def load_state(path: Path | str) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:  # bytes that are no checkpoint can raise anything
         reason = next(iter(str(error).splitlines()), type(error).__name__)
+        if isinstance(error, pickle.UnpicklingError):  # torch would advise to run its code
+            reason = "it holds something else than tensors; nothing of it was run"
         raise XmgError(
             f"{path} is not a readable weights file ({reason}). fix: give a .safetensors file, or "
             f"a .pth that holds a plain state dict"

@@ -80,8 +80,12 @@ def test_the_whole_path(xmg, features, tmp_path):
     ]
     assert all(len(r["accuracies"]) == 10 and 0 <= r["mean"] <= 1 for r in rows)
 
-    status, out, _ = xmg("evaluate", run, run, "--shots", "1")
+    again = tmp_path / "again"
+    assert xmg("meta-train", source, target, "--run", again, *SMALL, "--seed", "1")[0] == 0
+    status, out, _ = xmg("evaluate", run, again, "--shots", "1")
     assert status == 0 and "1-shot" in out and "5-shot" not in out and "20 repeats" in out
+    status, _, err = xmg("evaluate", run, run)
+    assert status == 1 and "named twice" in err
 
 
 def test_extract_is_a_no_op_then_refuses_then_overwrites(xmg, tmp_path):
@@ -97,6 +101,38 @@ def test_extract_is_a_no_op_then_refuses_then_overwrites(xmg, tmp_path):
     assert len(FeatureFile(tmp_path / "t.h5")) == 24
     assert xmg(*words, "--overwrite")[0] == 0
     assert len(FeatureFile(tmp_path / "t.h5")) == 32
+
+
+def test_what_is_no_feature_file_is_never_overwritten(xmg, tmp_path):
+    manifest = write_manifest(tmp_path / "t.csv", texts(2))
+    before = manifest.read_bytes()
+    status, _, err = xmg("extract", manifest, "-e", "char-ngrams", "-o", manifest, "--overwrite")
+    assert status == 1 and "no feature file" in err and manifest.read_bytes() == before
+    status, _, err = xmg("extract", manifest, "-e", "char-ngrams", "-o", tmp_path, "--overwrite")
+    assert status == 1 and "is a folder" in err
+
+
+def test_edited_texts_are_not_taken_for_the_old_ones(xmg, tmp_path):
+    manifest, out = write_manifest(tmp_path / "t.csv", texts(2)), tmp_path / "t.h5"
+    assert xmg("extract", manifest, "-e", "char-ngrams", "-o", out)[0] == 0
+    write_manifest(manifest, texts(2, prefix="changed"))
+    status, _, err = xmg("extract", manifest, "-e", "char-ngrams", "-o", out)
+    assert status == 1 and "contents differ" in err
+
+
+def test_an_edited_concepts_file_is_noticed(xmg, features, tmp_path):
+    source, target = features("source", texts()), features("target", texts(prefix="x"))
+    path, run = tmp_path / "concepts.toml", tmp_path / "run"
+    tables = [f'[concept.c{i}]\nsource = ["class0{i}"]\ntarget = ["class0{i}"]' for i in range(4)]
+    path.write_text("\n".join(tables))
+    words = ("meta-train", source, target, "--run", run, "--concepts", path, *SMALL)
+    assert xmg(*words)[0] == 0
+    path.write_text("\n".join(tables[:3]))
+    status, _, err = xmg("evaluate", run, "--shots", "2")
+    assert status == 1 and "concepts.toml was edited" in err
+    path.write_text("\n".join([*tables, 'test = ["class09"]']))
+    status, _, err = xmg(*words)
+    assert status == 1 and "`concept.c3.test` means nothing" in err
 
 
 def test_one_unreadable_input_is_listed_and_the_rest_goes_on(xmg, tmp_path):

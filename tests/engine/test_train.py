@@ -157,7 +157,7 @@ def test_a_missing_checkpoint(tmp_path, config):
     meta_train(config, tmp_path / "run")
     (tmp_path / "run" / BEST).unlink()
     with pytest.raises(
-        XmgError, match=r"no checkpoint at .*best\.safetensors. fix: xmg meta-train"
+        XmgError, match=r"no checkpoint at .*best\.safetensors. fix: .*remove the folder"
     ):
         evaluate_run(tmp_path / "run")
 
