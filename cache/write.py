@@ -51,9 +51,8 @@ class Listing:
             seen.add(name)
         named = (name for name in self.labels if name is not None)
         _check_unicode([*self.ids, *filter(None, self.labels)])
-        for name, values in self.columns.items():
-            _check_unicode([name, *values])
-        for column in self.columns:
+        for column, values in self.columns.items():
+            _check_unicode([column, *values])
             if not column or "/" in column or "\0" in column or column == ".":
                 raise XmgError(f"the column name {column!r} cannot be stored. fix: rename it")
         bad = [n for n in (*self.ids, *named) if not n or n.endswith("\0")]

@@ -48,14 +48,14 @@ def meta_train(config: Config, run: Path, progress: Progress | None = None) -> S
     _refuse_another(run, config)
     problem = open_problem(config)
     tasks = validation_tasks(problem.validation, config, config.shots)
-    manifest = make_manifest(problem, config)
-    run.mkdir(parents=True, exist_ok=True)  # only now: nothing is left where the data cannot serve
-    write_text(run / CONFIG, config.model_dump_json(indent=1))
     if (run / LAST).exists():
         check_manifest(run, problem, config, config.shots)
         state = load_state(run / LAST)
         _forget_metrics_after(run, state.iteration)
     else:
+        manifest = make_manifest(problem, config)
+        run.mkdir(parents=True, exist_ok=True)  # only now: where data cannot serve, nothing is left
+        write_text(run / CONFIG, config.model_dump_json(indent=1))
         write_text(run / EPISODES, manifest)
         write_text(run / METRICS, "")
         state = _record(run, _begin(problem.train, config), tasks, config, {})
