@@ -33,7 +33,7 @@ def make_file(path: Path) -> FeatureFile:
     )
     rng = np.random.default_rng(0)
     with FeatureWriter(path, spec, listing, DIM) as writer:
-        writer.extend(rng.normal(size=DIM) for _ in labels)
+        writer.put(0, rng.normal(size=(len(labels), DIM)))
     return FeatureFile(path)
 
 

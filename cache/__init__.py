@@ -1,7 +1,18 @@
 """What a feature file is: write, map, pair. NumPy and h5py only, no torch."""
 
 from xmg.cache.errors import XmgError
+from xmg.cache.identity import FeatureSpec, Listing, Reject
 from xmg.cache.read import FeatureFile, decode
-from xmg.cache.write import FeatureSpec, FeatureWriter, Listing, Reject
+from xmg.cache.rows import RowWriter
+from xmg.cache.write import FeatureWriter
 
-__all__ = ["FeatureFile", "FeatureSpec", "FeatureWriter", "Listing", "Reject", "XmgError", "decode"]
+__all__ = [
+    "FeatureFile",
+    "FeatureSpec",
+    "FeatureWriter",
+    "Listing",
+    "Reject",
+    "RowWriter",
+    "XmgError",
+    "decode",
+]

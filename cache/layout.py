@@ -10,16 +10,22 @@ Every dataset is contiguous, uncompressed, page-aligned and allocated when it is
     /labels                 (N,) int32, -1 = unlabelled
     /classes                (C,) UTF-8, sorted
     /columns/NAME           (N,) UTF-8, further label columns
+    /contents               (N, 2) uint64: digest of each input; (0, 2) where unknown
     /class_index/offsets    (C + 1,) int64   } CSR from class to its rows
     /class_index/rows       (L,) int64       }
     /rejects/id, /reason    (R,) UTF-8: inputs that could not be read
     /checksums/DATASET      (blocks,) uint32: CRC-32 of each block of BLOCK_ROWS rows
+    /checksums/structure    (1,) uint32: CRC-32 of all bytes of the file in no other dataset
+                            than checksums, this one left out
 
 Text is fixed-length, zero-padded UTF-8: files made the same way are byte-identical.
 """
 
+import math
+import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,9 +37,23 @@ FORMAT: Final = "xmg-features"
 VERSION: Final = 1
 BLOCK_ROWS: Final = 1024
 PAGE: Final = 4096
+STRUCTURE: Final = "checksums/structure"
 FEATURE_DTYPES: Final = ("float16", "float32")
 
 Array = npt.NDArray[Any]
+Extent = tuple[int, tuple[int, ...], np.dtype[Any]]  # byte offset, shape, dtype
+
+
+_OURS: Final = (
+    "features", "frames", "offsets", "ids", "labels", "classes", "columns/", "contents",
+    "class_index/", "rejects/", "checksums/",
+)  # fmt: skip
+_CREATION: Final[Mapping[str, Any]] = {
+    "libver": ("v110", "v110"),
+    "alignment_threshold": 1,
+    "alignment_interval": PAGE,
+    "track_order": False,
+}
 
 
 def utf8(values: Sequence[str]) -> Array:
@@ -45,14 +65,17 @@ def utf8(values: Sequence[str]) -> Array:
 
 def create(path: Path) -> h5py.File:
     """Open a new file whose datasets will start on page boundaries."""
-    return h5py.File(
-        path,
-        "w-",
-        libver=("v110", "v110"),
-        alignment_threshold=1,
-        alignment_interval=PAGE,
-        track_order=False,
-    )
+    return h5py.File(path, "w-", **_CREATION)
+
+
+def set_attributes(file: h5py.File, attributes: Mapping[str, Any]) -> None:
+    """Store text at a fixed length, in the header, where HDF5 guards it with a checksum."""
+    for key, value in attributes.items():
+        if isinstance(value, str):
+            data = value.encode()
+            file.attrs.create(key, data, dtype=h5py.string_dtype("utf-8", max(len(data), 1)))
+        else:
+            file.attrs[key] = value
 
 
 def allocate(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -61,6 +84,7 @@ def allocate(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype
     creation.set_layout(h5py.h5d.CONTIGUOUS)
     creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    creation.set_obj_track_times(False)  # same input, same bytes, at any hour
     links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
     links.set_create_intermediate_group(True)
     h5type = h5py.h5t.py_create(_h5_dtype(dtype), logical=True)
@@ -75,15 +99,15 @@ def _h5_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return dtype.newbyteorder("<")
 
 
-def extents(file: h5py.File) -> dict[str, tuple[int, tuple[int, ...], np.dtype[Any]]]:
-    """Return name -> (byte offset, shape, dtype) of every dataset, in name order.
+def extents(file: h5py.File) -> dict[str, Extent]:
+    """Return name -> (byte offset, shape, dtype) of every dataset of ours, in name order.
 
     An empty dataset has offset 0. Raises ValueError where the layout is not contiguous.
     """
-    found: dict[str, tuple[int, tuple[int, ...], np.dtype[Any]]] = {}
+    found: dict[str, Extent] = {}
 
     def visit(name: str, item: object) -> None:
-        if not isinstance(item, h5py.Dataset):
+        if not isinstance(item, h5py.Dataset) or not name.startswith(_OURS):
             return
         offset = item.id.get_offset()
         if offset is None and item.size:
@@ -95,16 +119,34 @@ def extents(file: h5py.File) -> dict[str, tuple[int, tuple[int, ...], np.dtype[A
     return found
 
 
-def block_checksums(array: Array) -> npt.NDArray[np.uint32]:
-    """CRC-32 of the bytes of each block of BLOCK_ROWS rows."""
-    crcs = [zlib.crc32(np.ascontiguousarray(rows).data) for _, rows in blocks(array)]
-    return np.array(crcs, dtype=np.uint32)
+def size_of(extent: Extent) -> int:
+    """Bytes of a dataset."""
+    _, shape, dtype = extent
+    return dtype.itemsize * int(math.prod(shape))
 
 
-def blocks(array: Array) -> Iterator[tuple[int, Array]]:
-    """Yield (first row, rows) for each block of BLOCK_ROWS rows."""
-    for first in range(0, len(array), BLOCK_ROWS):
-        yield first, array[first : first + BLOCK_ROWS]
+@lru_cache
+def rows_offset() -> int:
+    """Where this HDF5 puts the first dataset of a file, whatever its size."""
+    with h5py.File("probe", "w", driver="core", backing_store=False, **_CREATION) as file:
+        allocate(file, "features", (1, 1), np.dtype("<f2"))
+        return extents(file)["features"][0]
+
+
+def structure_checksum(fd: int, extents: Mapping[str, Extent]) -> int:
+    """CRC-32 of every byte that is in no dataset with checksums: headers, attributes, sums."""
+    spans = [
+        (extent[0], extent[0] + size_of(extent))
+        for name, extent in extents.items()
+        if name == STRUCTURE or (size_of(extent) and not name.startswith("checksums/"))
+    ]
+    crc, position = 0, 0
+    for start, stop in [*sorted(spans), (os.fstat(fd).st_size, 0)]:
+        while position < start:
+            data = os.pread(fd, min(1 << 23, start - position), position)
+            crc, position = zlib.crc32(data, crc), position + len(data)
+        position = stop
+    return crc
 
 
 def class_index(

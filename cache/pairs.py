@@ -156,8 +156,7 @@ def _rows_of_concepts(
             if owner.setdefault(name, concept) != concept:
                 raise XmgError(f"{path}: class {name!r} is in both {owner[name]!r} and {concept!r}")
         numbers = class_numbers(dict.fromkeys(names), file, f"{path}, concept {concept!r},")
-        bounds = [file.class_offsets[c : c + 2] for c in numbers]
-        rows = np.concatenate([file.class_rows[start:stop] for start, stop in bounds])
+        rows = np.concatenate([file.rows_of(c) for c in numbers])
         if not len(rows):
             raise XmgError(f"{path}: no sample of concept {concept!r} is in {file.path}")
         parts.append(rows)

@@ -6,14 +6,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
 from xmg.cache import layout
 from xmg.cache.errors import XmgError
-
-_REQUIRED = ("ids", "labels", "classes", "class_index/offsets", "class_index/rows")
+from xmg.cache.opening import check_shapes, describe
 
 
 class FeatureFile:
@@ -26,10 +24,11 @@ class FeatureFile:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self._attributes, self._extents = _describe(self.path)
+        self._attributes, self.extents = describe(self.path)
         with open(self.path, "rb") as file:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._check()
+        check_shapes(self.path, self.extents, len(self._map))
+        self._check_indices()
 
     def __reduce__(self) -> tuple[type["FeatureFile"], tuple[Path]]:
         return FeatureFile, (self.path,)  # workers map the file themselves
@@ -39,15 +38,20 @@ class FeatureFile:
 
     def array(self, name: str) -> npt.NDArray[Any]:
         """Map the dataset `name`, read-only."""
-        offset, shape, dtype = self._extents[name]
+        offset, shape, dtype = self.extents[name]
         if 0 in shape:
             return np.empty(shape, dtype)
         return np.ndarray(shape, dtype, buffer=self._map, offset=offset)
 
     @property
+    def names(self) -> list[str]:
+        """Every dataset, in name order."""
+        return list(self.extents)
+
+    @property
     def is_sequence(self) -> bool:
         """Whether rows are sequences of frames."""
-        return "frames" in self._extents
+        return "frames" in self.extents
 
     @property
     def features(self) -> npt.NDArray[Any]:
@@ -70,19 +74,35 @@ class FeatureFile:
         return self.array("offsets")
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """float16 or float32."""
+        dtype: np.dtype[Any] = self.extents["frames" if self.is_sequence else "features"][2]
+        return dtype
+
+    @property
     def dim(self) -> int:
         """D, the width of a feature vector or frame."""
-        return int(self._extents["frames" if self.is_sequence else "features"][1][1])
+        return int(self.extents["frames" if self.is_sequence else "features"][1][1])
+
+    def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any] | list[npt.NDArray[Any]]:
+        """Features of some rows: (n, D), or for sequences a list of (T_i, D)."""
+        if not self.is_sequence:
+            taken: npt.NDArray[Any] = self.features[rows]
+            return taken
+        bounds = zip(self.offsets[rows].tolist(), self.offsets[rows + 1].tolist(), strict=True)
+        return [self.frames[start:stop] for start, stop in bounds]
 
     @property
     def ids(self) -> npt.NDArray[np.bytes_]:
         """(N,) UTF-8 ids."""
         return self.array("ids")
 
-    @property
+    @cached_property
     def labels(self) -> npt.NDArray[np.int32]:
-        """(N,) class numbers, -1 = unlabelled."""
-        return self.array("labels")
+        """(N,) class numbers, -1 = unlabelled. Raises XmgError where one is out of range."""
+        labels = self.array("labels")
+        self._check_range("labels", labels, -1, len(self.array("classes")))
+        return labels
 
     @cached_property
     def classes(self) -> list[str]:
@@ -94,14 +114,26 @@ class FeatureFile:
         """(C + 1,): class c holds class_rows[class_offsets[c]:class_offsets[c + 1]]."""
         return self.array("class_index/offsets")
 
+    def rows_of(self, c: int) -> npt.NDArray[np.int64]:
+        """Rows of class c, ascending. Raises XmgError where one is out of range."""
+        start, stop = self.class_offsets[c : c + 2].tolist()
+        rows: npt.NDArray[np.int64] = self.class_rows[start:stop]
+        self._check_range("class_index/rows", rows, 0, len(self))
+        return rows
+
     @property
     def class_rows(self) -> npt.NDArray[np.int64]:
         """(L,) rows grouped by class."""
         return self.array("class_index/rows")
 
+    @property
+    def contents(self) -> npt.NDArray[np.uint64]:
+        """(N, 2) digest of each input, or (0, 2) where nobody looked inside."""
+        return self.array("contents")
+
     def column(self, name: str) -> npt.NDArray[np.bytes_] | None:
         """(N,) UTF-8 values of a further label column, or None where the file has none."""
-        return self.array(f"columns/{name}") if f"columns/{name}" in self._extents else None
+        return self.array(f"columns/{name}") if f"columns/{name}" in self.extents else None
 
     @property
     def rejects(self) -> list[tuple[str, str]]:
@@ -130,54 +162,30 @@ class FeatureFile:
         parsed = {k: json.loads(self._attributes[k]) for k in ("preprocessing", "versions")}
         return {**self._attributes, **parsed}
 
-    def damaged(self) -> list[tuple[str, int]]:
-        """Compare every block with its checksum; returns (dataset, first row) of the bad ones."""
-        bad: list[tuple[str, int]] = []
-        for name in self._extents:
-            if name.startswith("checksums/"):
-                continue
-            stored = self.array(f"checksums/{name}")
-            found = layout.block_checksums(self.array(name))
-            bad += [(name, int(b) * layout.BLOCK_ROWS) for b in np.flatnonzero(stored != found)]
-        return bad
+    def _check_indices(self) -> None:
+        """What else is looked up by number; O(1) but for the offsets of the classes."""
+        ends = self.class_offsets
+        good = ends[0] == 0 and ends[-1] == len(self.class_rows) and (np.diff(ends) >= 0).all()
+        if not good:
+            raise _damaged(self.path, "class_index/offsets")
+        if self.is_sequence and (self.offsets[0] != 0 or self.offsets[-1] != len(self.frames)):
+            raise _damaged(self.path, "offsets")
 
-    def _check(self) -> None:
-        missing = [name for name in _REQUIRED if name not in self._extents]
-        if missing or not {"features", "frames"} & self._extents.keys():
-            raise XmgError(f"{self.path} lacks the dataset {(missing or ['features'])[0]!r}")
-        for name, (offset, shape, dtype) in self._extents.items():
-            if offset + dtype.itemsize * int(np.prod(shape)) > len(self._map):
-                raise XmgError(f"{self.path} is truncated inside {name!r}. fix: extract it again")
+    def _check_range(self, name: str, values: layout.Array, low: int, stop: int) -> None:
+        if len(values) and not (values.min() >= low and values.max() < stop):
+            raise _damaged(self.path, name)
 
 
-def is_hdf5(path: Path) -> bool:
-    """Whether a regular file begins like HDF5, damaged or not."""
-    if not path.is_file():
-        return False
-    with open(path, "rb") as file:
-        return file.read(8) == b"\x89HDF\r\n\x1a\n"
+def _damaged(path: Path, name: str) -> XmgError:
+    return XmgError(
+        f"{path} is damaged: numbers in {name!r} are out of range. fix: xmg cache verify says "
+        "what else is; extract it again"
+    )
 
 
 def decode(values: npt.NDArray[np.bytes_]) -> list[str]:
     """UTF-8 bytes (N,) to strings."""
-    return [value.decode() for value in values.tolist()]
-
-
-def _describe(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read attributes and extents with HDF5, then let go of it."""
-    if not path.is_file():
-        raise XmgError(f"no feature file at {path}. fix: xmg extract DATA --encoder NAME -o {path}")
     try:
-        with h5py.File(path, "r") as file:
-            attributes = {k: v.item() if hasattr(v, "item") else v for k, v in file.attrs.items()}
-            extents = layout.extents(file)
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise XmgError(f"{path} is not a readable HDF5 feature file ({error})") from error
-    if attributes.get("format") != layout.FORMAT:
-        raise XmgError(f"{path} is HDF5 but no feature file of xmg. fix: make one with xmg extract")
-    if int(attributes.get("format_version", 0)) > layout.VERSION:
-        raise XmgError(
-            f"{path} has feature format {attributes['format_version']}, this xmg reads up to "
-            f"{layout.VERSION}. fix: pip install --upgrade xmg"
-        )
-    return attributes, extents
+        return [value.decode() for value in values.tolist()]
+    except UnicodeDecodeError as error:
+        raise XmgError(f"a text is damaged ({error}). fix: xmg cache verify says where") from None

@@ -1,93 +1,44 @@
-"""Write a feature file: rows go to scratch files, the whole file appears at once."""
+"""Write a feature file: rows survive any interruption, the whole file appears at once."""
 
-import hashlib
-import json
 import os
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
-from xmg.cache import layout
+from xmg.cache import disk, layout, lock
+from xmg.cache.assemble import assemble, attributes_of, place
 from xmg.cache.errors import XmgError
+from xmg.cache.identity import FeatureSpec, Listing, differences, fingerprint
+from xmg.cache.journal import Plan, read_journals
+from xmg.cache.rows import Outputs, RowWriter, rows_path
+from xmg.cache.tables import tables_of
 
-_COPY_BYTES = 1 << 24
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeatureSpec:
-    """What made the features: enough to tell whether two files hold the same thing."""
-
-    dataset: str
-    encoder: str
-    weights_sha256: str  # "" for an encoder without weights
-    preprocessing: Mapping[str, Any]
-    versions: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """The inputs of a file, in row order. `labels[i]` is a class name, or None."""
-
-    ids: Sequence[str]
-    labels: Sequence[str | None]
-    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    content: str = ""  # digest of what the inputs hold
-
-    def __post_init__(self) -> None:
-        lengths = {len(self.ids), len(self.labels), *map(len, self.columns.values())}
-        if len(lengths) > 1:
-            raise XmgError(f"ids, labels and columns differ in length: {sorted(lengths)}")
-        seen: set[str] = set()
-        for name in self.ids:
-            if name in seen:
-                raise XmgError(f"the id {name!r} occurs twice; ids must be unique")
-            seen.add(name)
-        named = (name for name in self.labels if name is not None)
-        _check_unicode([*self.ids, *filter(None, self.labels)])
-        for column, values in self.columns.items():
-            _check_unicode([column, *values])
-            if not column or "/" in column or "\0" in column or column == ".":
-                raise XmgError(f"the column name {column!r} cannot be stored. fix: rename it")
-        bad = [n for n in (*self.ids, *named) if not n or n.endswith("\0")]
-        if bad:
-            raise XmgError(f"ids and labels may not be empty or end in a NUL byte: {bad[0]!r}")
-
-    def digest(self) -> str:
-        """SHA-256 of ids, labels, columns and content."""
-        columns = {name: list(values) for name, values in sorted(self.columns.items())}
-        rows = json.dumps([list(self.ids), list(self.labels), columns, self.content])
-        return hashlib.sha256(rows.encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Reject:
-    """Stands in a row's place when its input could not be read."""
-
-    reason: str
-
-
-def fingerprint(spec: FeatureSpec, listing: Listing, dtype: str) -> str:
-    """SHA-256 over the spec, the listing and the dtype: same fingerprint, same features."""
-    whole = {**asdict(spec), "listing": listing.digest(), "dtype": dtype}
-    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+Notify = Callable[[str], None]
 
 
 class FeatureWriter:
-    """Collect rows in listing order, then make the file appear whole.
+    """Fill a feature file in any order; what an interrupted run did is kept, and known.
 
         with FeatureWriter(path, spec, listing, dim=512) as writer:
-            writer.extend(batch)          # (n, D) rows, or arrays (T_i, D), or Reject
+            for first in range(0, len(listing), 64):
+                if not writer.done[first : first + 64].all():
+                    writer.put(first, encode(first, 64))   # (n, D) rows, or arrays, or Reject
 
-    Dense rows are (D,); with `sequences=True` each input is (T, D) with its own T >= 1.
-    A row with NaN or infinite values becomes a reject. Leaving the block with fewer outputs
-    than the listing has inputs raises; on any exception nothing stays under the final name.
+    Until the file appears whole under its name, rows lie in the folder `PATH.partial` beside it.
+    Only one run at a time may write to a path; its worker processes each open a
+    `RowWriter(writer.folder, name)` of their own. Leaving the block brings the file about, or
+    raises XmgError where inputs got no outputs; after any exception the folder stays, and the
+    same call goes on from there. `done` (N,) tells which inputs had their outputs at the start,
+    or got them by `put`.
+
+    discard: start over where the folder holds rows of other features, which else is an error.
+    notify: called with what a person should know, such as that an interrupted run goes on.
     """
 
     def __init__(
@@ -99,20 +50,30 @@ class FeatureWriter:
         *,
         dtype: str = "float16",
         sequences: bool = False,
+        discard: bool = False,
+        notify: Notify = lambda message: None,
     ) -> None:
         if dtype not in layout.FEATURE_DTYPES:
             raise XmgError(f"dtype must be one of {layout.FEATURE_DTYPES}, got {dtype!r}")
-        self.path, self.spec, self.listing = path, spec, listing
-        self.dim, self.sequences = dim, sequences
-        self.dtype = np.dtype(dtype).newbyteorder("<")
-        self._kept: list[int] = []
-        self._lengths: list[int] = []
-        self._rejects: list[tuple[str, str]] = []
-        self._n_done = 0
+        self.path = real_path(path)
+        self.folder = partial_folder(self.path)
+        self.listing, self._discard, self._notify = listing, discard, notify
+        made_of = fingerprint(spec, listing, dtype)
+        offset = layout.rows_offset()
+        self._plan = Plan(made_of, len(listing), dim, dtype, sequences, asdict(spec), offset)
+        self.done: npt.NDArray[np.bool_] = np.zeros(len(listing), np.bool_)
+        self._lock = lock.Lock(self.folder / "lock", self.path)
+        self._rows: RowWriter | None = None
 
     def __enter__(self) -> Self:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._rows = open(self._scratch("rows"), "wb")
+        with _telling(self.path):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+            try:
+                self._open()
+            except BaseException:
+                self._let_go()
+                raise
         return self
 
     def __exit__(
@@ -121,137 +82,168 @@ class FeatureWriter:
         value: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        self._rows.close()
         try:
-            if kind is None:
-                self._assemble()
+            with _telling(self.path, self.folder):
+                if self._rows:
+                    self._rows.close()
+                if kind is None:
+                    self._finish()
         finally:
-            self._scratch("rows").unlink(missing_ok=True)
-            self._scratch("whole").unlink(missing_ok=True)
+            self._let_go()
 
-    def extend(self, outputs: Iterable[npt.NDArray[Any] | Reject]) -> None:
-        """Append the outputs of the next inputs, in listing order."""
-        for output in outputs:
-            self._append(output)
+    def put(self, first: int, outputs: Outputs) -> None:
+        """Write the outputs of inputs first, first + 1, ...; those already done stay as they are.
 
-    def _append(self, output: npt.NDArray[Any] | Reject) -> None:
-        if self._n_done == len(self.listing.ids):
-            raise XmgError(f"{self.path}: more outputs than the {self._n_done} listed inputs")
-        name = self.listing.ids[self._n_done]
-        rows = output if isinstance(output, Reject) else self._rows_of(name, output)
-        if isinstance(rows, Reject):
-            self._rejects.append((name, rows.reason))
-        else:
-            self._rows.write(rows.tobytes())
-            self._kept.append(self._n_done)
-            self._lengths.append(len(rows))
-        self._n_done += 1
+        Raises XmgError where an output has another shape, where there are more outputs than
+        inputs, or where the disk is full.
+        """
+        stop = first + len(outputs)
+        if first < 0 or stop > len(self.listing):
+            raise XmgError(f"{self.path}: more outputs than the {len(self.listing)} listed inputs")
+        with _telling(self.path, self.folder):
+            if self._rows is None:
+                self._rows = RowWriter(self.folder)
+            for start, end in stretches(~self.done[first:stop]):
+                self._rows.put(first + start, outputs[start:end])
+            self.done[first:stop] = True
 
-    def _rows_of(self, name: str, output: npt.NDArray[Any]) -> npt.NDArray[Any] | Reject:
-        """Check one output's shape and values; returns (T, D) rows in the file's dtype."""
-        rows = output if self.sequences else output[None]
-        if rows.ndim != 2 or rows.shape[1] != self.dim or not len(rows):
-            wanted = f"(T, {self.dim})" if self.sequences else f"({self.dim},)"
-            raise XmgError(f"{self.path}: features of {name!r} are {output.shape}, not {wanted}")
-        if not np.isfinite(rows).all():
-            return Reject("the encoder gave NaN or infinite values")
-        if np.abs(rows).max() > np.finfo(self.dtype).max:
-            return Reject(f"values overflow {self.dtype.name}; extract with --dtype float32")
-        return rows.astype(self.dtype)
+    def _open(self) -> None:
+        if lock.is_shared(self.folder / "workers"):
+            raise XmgError(f"worker processes of an earlier run still write to {self.folder}")
+        if not self._continue():
+            for path in self.folder.iterdir():
+                if path.name not in ("lock", "workers"):
+                    path.unlink()
+            self._check_space()
+            self._plan.save(self.folder)
+            disk.sync_folder(self.folder.parent)
 
-    def _scratch(self, what: str) -> Path:
-        """A file of this process alone, so that two writers of one path cannot mix rows."""
-        return self.path.with_name(f"{self.path.name}.{os.getpid()}.{what}.partial")
-
-    def _assemble(self) -> None:
-        if self._n_done != len(self.listing.ids):
-            missing = len(self.listing.ids) - self._n_done
-            raise XmgError(f"{self.path}: {missing} listed inputs got no features")
-        if not self._kept:
-            reason = self._rejects[0][1] if self._rejects else "no inputs"
-            raise XmgError(f"{self.path}: no input could be encoded (first reason: {reason})")
-        whole = self._scratch("whole")
-        whole.unlink(missing_ok=True)
-        tables = self._tables()
-        name = "frames" if self.sequences else "features"
-        self._create(whole, name, tables)
-        self._fill(whole, name, tables)
-        with open(whole, "rb+") as file:
-            os.fsync(file.fileno())
-        whole.replace(self.path)  # atomic within one file system
-
-    def _tables(self) -> dict[str, layout.Array]:
-        """Every dataset but the features and the checksums."""
-        labels = [self.listing.labels[i] for i in self._kept]
-        classes = sorted({name for name in labels if name is not None})
-        code = {name: c for c, name in enumerate(classes)}
-        codes = np.array([-1 if n is None else code[n] for n in labels], dtype="<i4")
-        offsets, rows = layout.class_index(codes, len(classes))
-        tables = {
-            "ids": layout.utf8([self.listing.ids[i] for i in self._kept]),
-            "labels": codes,
-            "classes": layout.utf8(classes),
-            "class_index/offsets": offsets,
-            "class_index/rows": rows,
-            "rejects/id": layout.utf8([name for name, _ in self._rejects]),
-            "rejects/reason": layout.utf8([reason for _, reason in self._rejects]),
-        }
-        for column, values in self.listing.columns.items():
-            tables[f"columns/{column}"] = layout.utf8([values[i] for i in self._kept])
-        if self.sequences:
-            tables["offsets"] = np.concatenate([[0], np.cumsum(self._lengths)]).astype("<i8")
-        return tables
-
-    def _create(self, whole: Path, name: str, tables: Mapping[str, layout.Array]) -> None:
-        shape = (sum(self._lengths), self.dim)
-        with layout.create(whole) as file:
-            layout.allocate(file, name, shape, self.dtype)
-            layout.allocate(file, f"checksums/{name}", (_n_blocks(shape[0]),), np.dtype("<u4"))
-            for table, values in tables.items():
-                layout.allocate(file, table, values.shape, values.dtype)
-                n_blocks = (_n_blocks(len(values)),)
-                layout.allocate(file, f"checksums/{table}", n_blocks, np.dtype("<u4"))
-            file.attrs.update(self._attributes())
-
-    def _attributes(self) -> dict[str, Any]:
-        return {
-            "format": layout.FORMAT,
-            "format_version": layout.VERSION,
-            "block_rows": layout.BLOCK_ROWS,
-            "dataset": self.spec.dataset,
-            "encoder": self.spec.encoder,
-            "weights_sha256": self.spec.weights_sha256,
-            "preprocessing": json.dumps(self.spec.preprocessing, sort_keys=True),
-            "versions": json.dumps(self.spec.versions, sort_keys=True),
-            "fingerprint": fingerprint(self.spec, self.listing, self.dtype.name),
-        }
-
-    def _fill(self, whole: Path, name: str, tables: Mapping[str, layout.Array]) -> None:
-        with h5py.File(whole, "r") as file:
-            extents = layout.extents(file)
-        with open(whole, "rb+") as out, open(self._scratch("rows"), "rb") as rows:
-            out.seek(extents[name][0])
-            shutil.copyfileobj(rows, out, _COPY_BYTES)
-            for table, values in tables.items():
-                _put(out, extents[table][0], values)
-                _put(out, extents[f"checksums/{table}"][0], layout.block_checksums(values))
-            out.flush()
-            features = np.memmap(out, self.dtype, "r", *extents[name][:2])
-            _put(out, extents[f"checksums/{name}"][0], layout.block_checksums(features))
-
-
-def _put(out: Any, offset: int, values: layout.Array) -> None:
-    out.seek(offset)
-    out.write(values.tobytes())
-
-
-def _check_unicode(values: Sequence[str]) -> None:
-    for value in values:
+    def _continue(self) -> bool:
+        """Take over what an interrupted run left; returns whether there was anything."""
         try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise XmgError(f"{value!r} is not valid Unicode. fix: correct it in the data") from None
+            found = Plan.load(self.folder)
+        except XmgError:
+            if not self._discard:
+                raise
+            return False
+        if found is None:
+            return False
+        wanted = self._plan
+        same = (found.fingerprint, found.dim, found.sequences) == (
+            wanted.fingerprint, wanted.dim, wanted.sequences,
+        )  # fmt: skip
+        journals = read_journals(self.folder)
+        placed = place(found, journals)
+        if not placed.done.any():
+            return False
+        if not same and not self._discard:
+            raise XmgError(self._other_features(found, int(placed.done.sum())))
+        if not same or not _rows_are_there(self.folder, found):
+            return False
+        self._plan, self.done = found, placed.done
+        n_done, since = int(placed.done.sum()), self._lock.former
+        run = f"a run begun {lock.ago(since)}" if since else "an earlier run"
+        self._notify(f"going on: {run} did {n_done:,} of {len(self.listing):,} inputs")
+        return True
+
+    def _other_features(self, found: Plan, n_done: int) -> str:
+        ours = {**self._plan.spec, "dtype": self._plan.dtype, "dim": self._plan.dim}
+        theirs = {**found.spec, "dtype": found.dtype, "dim": found.dim}
+        which = differences(theirs, ours) or "the listed ids, labels, columns or contents differ"
+        return (
+            f"{self.folder} keeps {n_done:,} of {found.n_inputs:,} inputs of an interrupted run "
+            f"over other features: {which}.\n"
+            "fix: run that one again to finish it, --overwrite to drop it, or another output"
+        )
+
+    def _check_space(self) -> None:
+        """Say at once what would else come after hours: the disk is too small."""
+        wanted = 0 if self._plan.sequences else len(self.listing) * self._plan.row_bytes
+        status = os.statvfs(self.folder)
+        free = status.f_bavail * status.f_frsize
+        if wanted > free:
+            raise XmgError(
+                f"{self.path} needs {wanted / 1e9:,.1f} GB, and its disk has {free / 1e9:,.1f} GB "
+                "free. fix: free some, or name an output on another disk"
+            )
+
+    def _finish(self) -> None:
+        if lock.is_shared(self.folder / "workers"):
+            raise XmgError(f"worker processes still write to {self.folder}. fix: wait for them")
+        placed = place(self._plan, read_journals(self.folder))
+        missing = len(self.listing) - int(placed.done.sum())
+        if missing:
+            raise XmgError(f"{self.path}: {missing} listed inputs got no features")
+        if not len(placed.kept):
+            disk.remove_folder(self.folder)
+            reason = next(iter(placed.rejects.values()), "no inputs")
+            raise XmgError(f"{self.path}: no input could be encoded (first reason: {reason})")
+        tables = tables_of(self.listing, placed, self._plan.sequences)
+        whole = assemble(self.folder, self._plan, placed, tables, attributes_of(self._plan))
+        disk.replace(whole, self.path)
+        disk.remove_folder(self.folder)
+
+    def _let_go(self) -> None:
+        """Free the lock; a folder that keeps nothing goes with it."""
+        if self.folder.is_dir() and not any(read_journals(self.folder).values()):
+            disk.remove_folder(self.folder)
+        self._lock.release()
 
 
-def _n_blocks(n_rows: int) -> int:
-    return -(-n_rows // layout.BLOCK_ROWS)
+def sweep(path: Path) -> None:
+    """Remove the folder beside a whole file that a run left which was stopped at its last step."""
+    folder = partial_folder(real_path(path))
+    held = lock.Lock(folder / "lock", path)
+    if not folder.is_dir():
+        return
+    try:
+        held.acquire()
+    except (OSError, XmgError):
+        return
+    plan = Plan.load(folder)
+    if plan is None or not _rows_are_there(folder, plan):
+        disk.remove_folder(folder)
+    held.release()
+
+
+def partial_folder(path: Path) -> Path:
+    """Where the rows of `path` lie until it is whole."""
+    return path.with_name(path.name + ".partial")
+
+
+def stretches(wanted: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+    """Yield (start, stop) of each unbroken stretch of true values."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], wanted, [False]]).astype(np.int8)))
+    yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+
+
+def real_path(path: Path) -> Path:
+    """Follow links, so that a file is replaced where it lies. Raises XmgError for a link loop."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        raise XmgError(f"{path} is a symbolic link that leads back to itself") from None
+
+
+def _rows_are_there(folder: Path, plan: Plan) -> bool:
+    """Whether each writer's file is as long as its journal says."""
+    for name, records in read_journals(folder).items():
+        path = rows_path(folder, plan, name)
+        end = max((record.at + record.n_rows for record in records), default=0)
+        size = path.stat().st_size if path.is_file() else 0
+        if end and size < plan.rows_offset + end * plan.row_bytes:
+            return False
+    return True
+
+
+@contextmanager
+def _telling(path: Path, folder: Path | None = None) -> Iterator[None]:
+    """Put a failure of the disk into words."""
+    try:
+        yield
+    except OSError as error:
+        kept = f"; what is done is kept in {folder}" if folder and folder.is_dir() else ""
+        raise XmgError(
+            f"cannot write {path}: {error.strerror or error}{kept}.\n"
+            "fix: put that right and type the same command again"
+        ) from error

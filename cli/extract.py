@@ -35,11 +35,16 @@ def extract(
         int | None, typer.Option(min=1, help="Decoding threads; by default one per core.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other features.")] = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="Keep known rows; encode new and changed inputs.")
+    ] = False,
 ) -> None:
     """Run a frozen encoder once over a data set and cache the features in HDF5.
 
     Example: xmg extract photos/ --encoder resnet50 -o photos.h5
     """
+    if overwrite and update:
+        raise typer.BadParameter("--overwrite and --update exclude one another")
     from xmg.extract.encoders import load_encoder
     from xmg.extract.pipeline import extract as run
     from xmg.extract.sources import open_source
@@ -58,15 +63,16 @@ def extract(
         )
         for path in data
     ]
-    with progress_bar(f"{encoder}") as update:
+    with progress_bar(f"{encoder}") as advance:
         file = run(
             combine(sources),
             model,
             out,
             dtype=dtype,
             n_workers=workers,
-            overwrite=overwrite,
-            progress=update,
+            existing="overwrite" if overwrite else "update" if update else "keep",
+            progress=advance,
+            notify=lambda message: hints.print(message, markup=False),
         )
     kind = "sequences" if file.is_sequence else "rows"
     typer.echo(f"{out}: {len(file)} {kind} x {file.dim}, {len(file.classes)} classes")

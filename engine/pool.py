@@ -33,8 +33,7 @@ class Pool:
 def pool_of(file: FeatureFile, classes: Sequence[str], without: Rows | None = None) -> Pool:
     """Restrict a feature file to `classes`, in the given order, leaving out some rows."""
     numbers = class_numbers(classes, file, "the class split")
-    bounds = [file.class_offsets[c : c + 2] for c in numbers]
-    rows = [file.class_rows[start:stop] for start, stop in bounds]
+    rows = [file.rows_of(c) for c in numbers]
     if without is not None:
         rows = [r[~np.isin(r, without)] for r in rows]
     offsets = np.concatenate([[0], np.cumsum([len(r) for r in rows])]).astype(np.int64)

@@ -1,29 +1,33 @@
 """Stream a source through a frozen encoder into a feature file."""
 
-import hashlib
-import json
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict
 from importlib.metadata import version
-from itertools import islice
+from itertools import chain, islice, pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
+import numpy as np
 import numpy.typing as npt
 
 from xmg.cache import FeatureFile, FeatureSpec, FeatureWriter, Listing, Reject, XmgError
-from xmg.cache.read import is_hdf5
-from xmg.cache.write import fingerprint
+from xmg.cache.identity import fingerprint
+from xmg.cache.opening import is_hdf5
+from xmg.cache.reuse import changes, known_rows, refuse_others
+from xmg.cache.write import stretches, sweep
+from xmg.extract.contents import digests
 from xmg.extract.sources.samples import Samples, printable
 from xmg.extract.types import Encoder, RejectError, Sample, Source
 
 Progress = Callable[[int, int], None]
+Existing = Literal["keep", "update", "overwrite"]
+Notify = Callable[[str], None]
 Output = npt.NDArray[Any] | Reject
 _REASON: Final = 300  # characters
+_COPY_ROWS: Final = 4096
 
 
 def extract(
@@ -33,59 +37,59 @@ def extract(
     *,
     dtype: str = "float16",
     n_workers: int | None = None,
-    overwrite: bool = False,
+    existing: Existing = "keep",
     progress: Progress | None = None,
+    notify: Notify = lambda message: None,
 ) -> FeatureFile:
     """Encode every sample of `source` into the feature file `out`, in the listed order.
 
     dtype: "float16" or "float32". n_workers: threads that decode, by default one per core.
-    progress: called with (inputs done, inputs in all) after each batch. An input that cannot
-    be decoded becomes a row of `rejects`; memory does not grow with the number of inputs
-    beyond their listing. A file with the same fingerprint is returned as it is.
-    Raises XmgError where `out` holds something else and `overwrite` is false, or where no
-    input could be encoded.
+    progress: called with (inputs done, inputs in all) after each batch; notify: with what a
+    person should know. An input that cannot be decoded becomes a row of `rejects`; memory does
+    not grow with the number of inputs beyond their listing. A file with the same fingerprint is
+    returned as it is, and an interrupted run goes on where it was.
+
+    existing: what becomes of other features at `out`. "keep" raises XmgError saying how they
+    differ; "update" keeps the rows of unchanged inputs and encodes the new, the changed and the
+    rejected ones, if nothing but the inputs differs; "overwrite" replaces them.
+    Raises XmgError also where another run writes to `out`, or where no input could be encoded.
     """
     if out.is_dir():
         raise XmgError(f"{out} is a folder. fix: name a file in it, such as {out / 'features.h5'}")
-    listing, spec = _listing(source), _spec(source, encoder)
-    if out.exists() and not overwrite:
-        return _existing(out, spec, listing, dtype)
-    if out.exists() and not is_hdf5(out):
-        raise XmgError(f"{out} is no feature file, and stays. fix: name another output")
     workers = n_workers or os.cpu_count() or 1
-    n_done, n_all = 0, len(source.samples)
+    listing, spec = _listing(source, workers), _spec(source, encoder)
+    former = None if existing == "overwrite" else _former(out)
+    retry = existing == "update" and former is not None and bool(former.rejects)
+    if former and former.fingerprint == fingerprint(spec, listing, dtype) and not retry:
+        sweep(out)
+        notify(f"{out} holds just these features already; nothing to do")
+        return former
+    if former and not retry:
+        _check_update(former, spec, listing, dtype, existing)
+    elif out.exists() and not is_hdf5(out):
+        raise XmgError(f"{out} is no feature file, and stays. fix: name another output")
     with FeatureWriter(
-        out, spec, listing, encoder.dim, dtype=dtype, sequences=encoder.sequences
-    ) as writer:
-        for outputs in _outputs(source.samples, encoder, workers):
-            writer.extend(outputs)
-            n_done += len(outputs)
+        out, spec, listing, encoder.dim, dtype=dtype, sequences=encoder.sequences,
+        discard=existing == "overwrite", notify=notify,
+    ) as writer:  # fmt: skip
+        todo = _keep_known(writer, former) if former else np.arange(len(listing))
+        batches = [
+            todo[i : i + encoder.batch_size] for i in range(0, len(todo), encoder.batch_size)
+        ]
+        left = [batch for batch in batches if not writer.done[batch].all()]
+        for inputs, outputs in _outputs(source.samples, left, encoder, workers):
+            _put(writer, inputs, outputs)
             if progress:
-                progress(n_done, n_all)
+                progress(int(writer.done.sum()), len(listing))
     return FeatureFile(out)
 
 
-def _listing(source: Source) -> Listing:
-    samples, content = source.samples, _content_digest(source.samples)
+def _listing(source: Source, n_workers: int) -> Listing:
+    samples, contents = source.samples, digests(source.samples, n_workers)
     if isinstance(samples, Samples):  # which has the lists already
-        return Listing(samples.ids, samples.labels, source.columns, content)
+        return Listing(samples.ids, samples.labels, source.columns, contents)
     ids, labels = [s.id for s in samples], [s.label for s in samples]
-    return Listing(ids, labels, source.columns, content)
-
-
-def _content_digest(samples: Sequence[Sample]) -> str:
-    """SHA-256 over texts and images, and for files over name and size: reading all is too slow."""
-    sha = hashlib.sha256()
-    for sample in samples:
-        content = sample.content
-        if isinstance(content, Path):
-            size = content.stat().st_size if content.is_file() else -1
-            sha.update(f"{content.name}\0{size}\0".encode("utf-8", "surrogateescape"))
-        elif isinstance(content, str):
-            sha.update(content.encode("utf-8", "surrogatepass") + b"\0")
-        else:
-            sha.update(content.tobytes())
-    return sha.hexdigest()
+    return Listing(ids, labels, source.columns, contents)
 
 
 def _spec(source: Source, encoder: Encoder) -> FeatureSpec:
@@ -100,57 +104,79 @@ def _spec(source: Source, encoder: Encoder) -> FeatureSpec:
     )
 
 
-def _existing(out: Path, spec: FeatureSpec, listing: Listing, dtype: str) -> FeatureFile:
-    """Return the file at `out` if it is what would be made; raises XmgError with what differs."""
+def _former(out: Path) -> FeatureFile | None:
+    """Open what `out` holds; None where there is nothing."""
+    if not out.exists():
+        return None
     try:
-        file = FeatureFile(out)
+        return FeatureFile(out)
     except XmgError as error:
         raise XmgError(f"{error}\nfix: --overwrite, or another output") from error
-    if file.fingerprint == fingerprint(spec, listing, dtype):
-        return file
-    raise XmgError(
-        f"{out} holds other features: {_differences(file, spec, dtype)}.\n"
-        f"fix: --overwrite, or another output"
-    )
 
 
-def _differences(file: FeatureFile, spec: FeatureSpec, dtype: str) -> str:
-    """Name what the attributes tell apart; if they agree, it is the listing."""
-    rows = file.frames if file.is_sequence else file.features
-    stored, wanted = file.provenance, asdict(spec)
-    found = _flat({**{key: stored[key] for key in wanted}, "dtype": rows.dtype.name})
-    asked = _flat({**wanted, "dtype": dtype})
-    differing = [key for key in sorted(found | asked) if found.get(key) != asked.get(key)]
-    if not differing:
-        return "the listed ids, labels, columns or contents differ"
-    return "; ".join(f"{k} is {found.get(k)}, would be {asked.get(k)}" for k in differing)
+def _check_update(
+    former: FeatureFile, spec: FeatureSpec, listing: Listing, dtype: str, existing: Existing
+) -> None:
+    """Raise XmgError unless `former` may be brought up to date, as asked."""
+    refuse_others(former, spec, dtype, "--overwrite, or another output")
+    found = changes(former, listing)
+    if existing != "update":
+        raise XmgError(
+            f"{former.path} holds other features: {found}.\n"
+            "fix: --update to encode just what is new, --overwrite, or another output"
+        )
+    if found.gone:
+        raise XmgError(
+            f"{former.path} has {len(found.gone):,} inputs that the data no longer has, such as "
+            f"{found.gone[0]!r}; --update loses none.\nfix: bring them back, take the others with "
+            "xmg cache select, or name another output"
+        )
 
 
-def _flat(values: Mapping[str, Any]) -> dict[str, str]:
-    """{"a": {"b": 1}} to {"a.b": "1"}, values as JSON so that tuples equal lists."""
-    flat: dict[str, str] = {}
-    for key, value in values.items():
-        parts = {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, Mapping) else None
-        flat |= {k: json.dumps(v) for k, v in (parts or {key: value}).items()}
-    return flat
+def _keep_known(writer: FeatureWriter, former: FeatureFile) -> npt.NDArray[np.int64]:
+    """Copy the rows of unchanged inputs; returns the inputs that are left to encode."""
+    known = known_rows(former, writer.listing)
+    for start, stop in stretches(known >= 0):
+        for first in range(start, stop, _COPY_ROWS):
+            last = min(first + _COPY_ROWS, stop)
+            writer.put(first, former.take(known[first:last]))
+    return np.flatnonzero(known < 0)
 
 
-def _outputs(samples: Sequence[Sample], encoder: Encoder, workers: int) -> Iterator[list[Output]]:
-    """Yield the outputs of batch_size inputs at a time, in the listed order."""
-    with closing(_decoded(samples, encoder, workers)) as decoded:
-        while batch := list(islice(decoded, encoder.batch_size)):
-            readable = [item for item in batch if not isinstance(item, Reject)]
+def _put(writer: FeatureWriter, inputs: npt.NDArray[np.int64], outputs: Sequence[Output]) -> None:
+    """Write the outputs of increasing inputs, stretch by stretch."""
+    breaks = (np.flatnonzero(np.diff(inputs) != 1) + 1).tolist()
+    for start, stop in pairwise([0, *breaks, len(inputs)]):
+        writer.put(int(inputs[start]), outputs[start:stop])
+
+
+def _outputs(
+    samples: Sequence[Sample],
+    batches: Sequence[npt.NDArray[np.int64]],
+    encoder: Encoder,
+    workers: int,
+) -> Iterator[tuple[npt.NDArray[np.int64], list[Output]]]:
+    """Yield each batch of inputs with its outputs.
+
+    What an encoder says of an input may depend on its batch in the last bit, so batches are the
+    same however often a run is taken up again.
+    """
+    inputs = chain.from_iterable(batch.tolist() for batch in batches)
+    with closing(_decoded(samples, inputs, encoder, workers)) as decoded:
+        for batch in batches:
+            items = list(islice(decoded, len(batch)))
+            readable = [item for item in items if not isinstance(item, Reject)]
             rows = list(encoder.encode(readable)) if readable else []
             if len(rows) != len(readable):
                 raise ValueError(f"{encoder.name} gave {len(rows)} rows for {len(readable)} inputs")
             remaining = iter(rows)
-            yield [b if isinstance(b, Reject) else next(remaining) for b in batch]
+            yield batch, [i if isinstance(i, Reject) else next(remaining) for i in items]
 
 
 def _decoded(
-    samples: Sequence[Sample], encoder: Encoder, workers: int
+    samples: Sequence[Sample], inputs: Iterator[int], encoder: Encoder, workers: int
 ) -> Generator[Any, None, None]:
-    """Yield what encoder.decode made of each input, or a Reject, in the listed order.
+    """Yield what encoder.decode made of each input, or a Reject, in the given order.
 
     Threads run at most one batch ahead, so that memory stays flat.
     """
@@ -158,8 +184,8 @@ def _decoded(
     pending: deque[Future[Any]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
-            for sample in samples:
-                pending.append(pool.submit(_decode, encoder, sample))
+            for i in inputs:
+                pending.append(pool.submit(_decode, encoder, samples[i]))
                 if len(pending) > ahead:
                     yield pending.popleft().result()
             while pending:

@@ -26,7 +26,7 @@ def write(
     dim = np.shape(features[0])[-1]
     writer = FeatureWriter(path, SPEC, listing, dim, dtype=dtype, sequences=sequences)
     with writer:
-        writer.extend(features)
+        writer.put(0, features)
     return FeatureFile(path)
 
 

@@ -41,10 +41,10 @@ def test_dtype(tmp_path):
 @pytest.mark.parametrize("outputs", [np.ones((1, 3)), np.ones((1, 2, 2))])
 def test_shape(tmp_path, outputs):
     with (
-        pytest.raises(XmgError, match=r"features of 'a' are .*, not \(2,\)"),
+        pytest.raises(XmgError, match=r"features of input 0 are .*, not \(2,\)"),
         writer(tmp_path / "a.h5") as open_writer,
     ):
-        open_writer.extend(outputs)
+        open_writer.put(0, outputs)
     assert not list(tmp_path.iterdir())
 
 
@@ -53,7 +53,7 @@ def test_an_empty_sequence(tmp_path):
         pytest.raises(XmgError, match=r"not \(T, 2\)"),
         writer(tmp_path / "a.h5", sequences=True) as open_writer,
     ):
-        open_writer.extend([np.empty((0, 2))])
+        open_writer.put(0, [np.empty((0, 2))])
 
 
 def test_too_many_and_too_few_outputs(tmp_path):
@@ -61,7 +61,7 @@ def test_too_many_and_too_few_outputs(tmp_path):
         pytest.raises(XmgError, match="more outputs than the 1 listed"),
         writer(tmp_path / "a.h5") as open_writer,
     ):
-        open_writer.extend(np.ones((2, 2)))
+        open_writer.put(0, np.ones((2, 2)))
     with (
         pytest.raises(XmgError, match="1 listed inputs got no features"),
         writer(tmp_path / "a.h5"),
@@ -75,17 +75,21 @@ def test_nothing_encoded_names_the_first_reason(tmp_path):
         pytest.raises(XmgError, match="first reason: no codec"),
         writer(tmp_path / "a.h5") as open_writer,
     ):
-        open_writer.extend([Reject("no codec")])
+        open_writer.put(0, [Reject("no codec")])
 
 
 @pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt])
 def test_an_exception_leaves_the_former_file(tmp_path, error):
     former = synthetic.write(tmp_path / "a.h5", ROW, ["x"], ["former"]).path.read_bytes()
     with pytest.raises(error), writer(tmp_path / "a.h5") as open_writer:
-        open_writer.extend(ROW)
+        open_writer.put(0, ROW)
         raise error
-    assert [p.name for p in tmp_path.iterdir()] == ["a.h5"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.h5", "a.h5.partial"]
     assert (tmp_path / "a.h5").read_bytes() == former
+    with writer(tmp_path / "a.h5") as open_writer:
+        assert open_writer.done.all()
+    assert [p.name for p in tmp_path.iterdir()] == ["a.h5"]
+    assert (tmp_path / "a.h5").read_bytes() != former
 
 
 def test_missing_file(tmp_path):

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmg.cache import FeatureFile, FeatureSpec, FeatureWriter, Listing, Reject, decode, layout
+from xmg.cache.verify import damages
 
 IDS = ["ünï/1", "猫 2", "emoji \U0001f431", "plain"]
 LABELS = ["größe", None, "äpfel", "größe"]
@@ -32,7 +33,7 @@ def test_dense_round_trip(tmp_path, dtype):
     assert decode(file.column("speaker")) == columns["speaker"]
     assert file.column("absent") is None
     assert (len(file), file.dim, file.is_sequence) == (4, 3, False)
-    assert file.damaged() == []
+    assert list(damages(file)) == []
 
 
 def test_sequence_round_trip(tmp_path):
@@ -80,7 +81,7 @@ def test_batches_do_not_matter(tmp_path):
     for name, size in (("one.h5", 7), ("two.h5", 2)):
         with FeatureWriter(tmp_path / name, synthetic.SPEC, listing, 3) as writer:
             for i in range(0, 7, size):
-                writer.extend(x[i : i + size])
+                writer.put(i, x[i : i + size])
     assert (tmp_path / "one.h5").read_bytes() == (tmp_path / "two.h5").read_bytes()
 
 
@@ -96,7 +97,7 @@ def test_fingerprint_changes_with_whatever_decides_the_features(tmp_path):
     for i, settings in enumerate([spec, *others]):
         path = tmp_path / f"{i}.h5"
         with FeatureWriter(path, FeatureSpec(**settings), Listing(["i"], ["a"]), 3) as writer:
-            writer.extend(rows(1))
+            writer.put(0, rows(1))
         found.add(FeatureFile(path).fingerprint)
     found.add(synthetic.write(tmp_path / "label.h5", rows(1), ["b"], ["i"]).fingerprint)
     assert len(found) == 7
@@ -121,7 +122,7 @@ def test_rejects_leave_no_row(tmp_path):
         np.array([1, 2, 70000.0]),  # over float16's 65504
     ]
     with FeatureWriter(tmp_path / "r.h5", synthetic.SPEC, listing, 3) as writer:
-        writer.extend(outputs)
+        writer.put(0, outputs)
     file = FeatureFile(tmp_path / "r.h5")
     assert decode(file.ids) == ["a"] and decode(file.column("n")) == ["1"]
     assert [name for name, _ in file.rejects] == ["b", "c", "d", "e"]
@@ -146,7 +147,9 @@ def test_a_flipped_bit_is_found(tmp_path, block):
     content = bytearray(path.read_bytes())
     content[start + (block * 1024 + 7) * 12 + 5] ^= 0x10
     path.write_bytes(content)
-    assert FeatureFile(path).damaged() == [("features", block * 1024)]
+    assert [str(d) for d in damages(FeatureFile(path))] == [
+        f"features, rows {block * 1024:,} to {min(block * 1024 + 1024, 2500) - 1:,}"
+    ]
 
 
 def test_a_spawned_process_maps_the_file_itself(tmp_path):

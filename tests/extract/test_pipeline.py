@@ -26,7 +26,8 @@ class Counting:
     weights_sha256 = ""
     preprocessing: Mapping[str, Any] = {"sizes": (1, 2)}
 
-    def __init__(self) -> None:
+    def __init__(self, pace: float = 0.003) -> None:
+        self.pace = pace
         self.batches: list[int] = []
         self.ahead = self.most_ahead = 0
         self.lock = threading.Lock()
@@ -39,7 +40,7 @@ class Counting:
             raise RejectError("this one is bad")
         if content == "worse":
             raise KeyError("a bug in some library\nwith a traceback")
-        time.sleep(0.003 * (int(content) % 3))
+        time.sleep(self.pace * (int(content) % 3))
         return int(content)
 
     def encode(self, batch: Sequence[int]) -> Sequence[np.ndarray]:
@@ -113,18 +114,25 @@ def test_look_ahead_is_bounded(tmp_path):
     assert encoder.most_ahead <= 4 + 6 + 1  # one batch, two inputs for each worker, one in hand
 
 
-def test_a_bug_in_encode_propagates_and_leaves_nothing(tmp_path):
+def test_a_bug_in_encode_propagates_and_loses_nothing(tmp_path):
     class Broken(Counting):
         def encode(self, batch):
             if len(self.batches) == 1:
                 raise MemoryError("out of memory")
             return super().encode(batch)
 
-    encoder = Broken()
+    encoder: Counting = Broken()
     with pytest.raises(MemoryError):
         extract(numbers(10_000), encoder, tmp_path / "a.h5")
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["a.h5.partial"]
     assert encoder.ahead < 50  # the other inputs were not read for nothing
+    told: list[str] = []
+    encoder = Counting(pace=0)
+    file = extract(numbers(10_000), encoder, tmp_path / "a.h5", notify=told.append)
+    assert told[0].startswith("going on: an earlier run did 4 of 10,000 inputs")
+    assert sum(encoder.batches) == 9_996
+    assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
+    np.testing.assert_array_equal(file.features[:, 0], np.arange(10_000, dtype=np.float16))
 
 
 def test_an_encoder_that_loses_rows_is_a_bug(tmp_path):
@@ -156,7 +164,7 @@ class Renamed(Counting):
     [
         (numbers(9, "others"), Counting(), "float16", ['dataset is "numbers", would be "others"']),
         (numbers(9), Counting(), "float32", ['dtype is "float16", would be "float32"']),
-        (numbers(8), Counting(), "float16", ["the listed ids, labels, columns or contents differ"]),
+        (numbers(8), Counting(), "float16", [r"1 input is gone \('id8'\)"]),
         (numbers(9), Renamed(), "float16",
          ['encoder is "counting", would be "renamed"',
           r"preprocessing.sizes is \[1, 2\], would be \[1, 3\]"]),
@@ -166,9 +174,9 @@ def test_other_features_are_not_overwritten(tmp_path, source, encoder, dtype, re
     out = tmp_path / "a.h5"
     extract(numbers(9), Counting(), out)
     for reason in reasons:
-        with pytest.raises(XmgError, match=f"{reason}(.|\n)*fix: --overwrite"):
+        with pytest.raises(XmgError, match=f"{reason}(.|\n)*fix: .*--overwrite"):
             extract(source, encoder, out, dtype=dtype)
-    assert extract(source, encoder, out, dtype=dtype, overwrite=True).encoder == encoder.name
+    assert extract(source, encoder, out, dtype=dtype, existing="overwrite").encoder == encoder.name
 
 
 def test_an_output_that_is_no_feature_file(tmp_path):

@@ -1,0 +1,63 @@
+"""The few system calls by which files are written: all of them, so that tests can break each."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Final
+
+COPY_BYTES: Final = 1 << 23
+
+
+def write_at(fd: int, data: memoryview | bytes, offset: int) -> None:
+    """Write all bytes at `offset`; a full disk raises OSError."""
+    view = memoryview(data).cast("B")
+    while len(view):
+        written = os.pwrite(fd, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def append(fd: int, data: bytes) -> None:
+    """Write all bytes at the end of a file."""
+    write_at(fd, data, os.fstat(fd).st_size)
+
+
+def sync(fd: int) -> None:
+    """Return once the file's bytes are on the disk."""
+    os.fsync(fd)
+
+
+def sync_folder(folder: Path) -> None:
+    """Return once the names in `folder` are on the disk."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def truncate(fd: int, size: int) -> None:
+    """Cut or extend the file to `size` bytes."""
+    os.ftruncate(fd, size)
+
+
+def replace(old: Path, new: Path) -> None:
+    """Rename a synced file, in one step, over whatever has the new name."""
+    old.replace(new)
+    sync_folder(new.parent)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Make a small file appear whole."""
+    draft = path.with_name(path.name + ".draft")
+    fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
+    try:
+        write_at(fd, data, 0)
+        sync(fd)
+    finally:
+        os.close(fd)
+    replace(draft, path)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder of ours with everything in it."""
+    shutil.rmtree(folder, ignore_errors=True)

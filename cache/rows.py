@@ -1,0 +1,179 @@
+"""Write rows of an unfinished file: any process, any order, no lock on the way."""
+
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from xmg.cache import disk, lock
+from xmg.cache.checksums import RunningChecksums
+from xmg.cache.errors import XmgError
+from xmg.cache.identity import Reject
+from xmg.cache.journal import Journal, Plan, Record
+
+Outputs = npt.NDArray[Any] | Sequence[npt.NDArray[Any] | Reject]
+_COMMIT_SECONDS: Final = 2.0
+_COMMIT_BYTES: Final = 1 << 26
+_BEHIND_BYTES: Final = 1 << 28  # how far writing may run ahead of the disk
+
+
+class RowWriter:
+    """One of the writers of an unfinished file; each has a name of its own.
+
+    Dense rows go to their place in one file that all writers share, sequences to the end of a
+    file of the writer. A thread brings them to the disk and then says so in the journal, every
+    two seconds or 64 MiB. The caller sees to it that no input is put twice.
+    """
+
+    def __init__(self, folder: Path, name: str = "0") -> None:
+        plan = Plan.load(folder)
+        if plan is None:
+            raise XmgError(f"{folder} holds no unfinished feature file")
+        self._plan, self._dtype = plan, np.dtype(plan.dtype).newbyteorder("<")
+        self._shared = lock.share(folder / "workers")
+        self._journal = Journal(folder / f"journal.{name}")
+        path = rows_path(folder, plan, name)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        self._end = max((r.at + r.n_rows for r in self._journal.records), default=0)
+        self._checksums = RunningChecksums()
+        self._waiting: list[Record] = []
+        self._waiting_bytes = 0
+        self._committed_at = time.monotonic()
+        self._committer = ThreadPoolExecutor(1)
+        self._commit: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def put(self, first: int, outputs: Outputs) -> None:
+        """Write the outputs of inputs first, first + 1, ...: (D,) rows, (T, D) frames, Rejects.
+
+        A row with NaN or infinite values, or that overflows the file's dtype, becomes a reject.
+        Raises XmgError where an output has another shape, or past the last input.
+        """
+        if not len(outputs):
+            return
+        if first < 0 or first + len(outputs) > self._plan.n_inputs:
+            raise XmgError(f"more outputs than the {self._plan.n_inputs} listed inputs")
+        rows, lengths, rejects = self._rows_of(first, outputs)
+        at = self._end if self._plan.sequences else first
+        disk.write_at(self._fd, _bytes(rows), self._plan.rows_offset + at * self._plan.row_bytes)
+        self._end = at + len(rows)
+        checksums = self._checksums.add(at, rows)
+        self._note(Record(first, len(outputs), at, lengths, rejects, checksums), rows.nbytes)
+
+    def close(self) -> None:
+        """Bring everything to the disk and let go."""
+        try:
+            self._flush()
+        finally:
+            self._committer.shutdown()
+            self._journal.close()
+            os.close(self._fd)
+            os.close(self._shared)
+
+    def _rows_of(
+        self, first: int, outputs: Outputs
+    ) -> tuple[npt.NDArray[Any], list[int], dict[str, str]]:
+        """Return rows (R, D) in the file's dtype, rows of each sequence, reasons by input."""
+        if isinstance(outputs, np.ndarray) and not self._plan.sequences:
+            self._check_shape(first, outputs, 2)
+            rows = _cast(outputs, self._dtype)
+            if _all_finite(rows):
+                return rows, [], {}
+        parts = [self._part(first + i, output) for i, output in enumerate(outputs)]
+        rejects = {str(first + i): p.reason for i, p in enumerate(parts) if isinstance(p, Reject)}
+        empty = np.zeros((0 if self._plan.sequences else 1, self._plan.dim), self._dtype)
+        kept = [empty if isinstance(part, Reject) else part for part in parts]
+        lengths = [len(part) for part in kept] if self._plan.sequences else []
+        return np.concatenate(kept), lengths, rejects
+
+    def _part(self, i: int, output: npt.NDArray[Any] | Reject) -> npt.NDArray[Any] | Reject:
+        """One input's rows (T, D), T = 1 in a dense file, in the file's dtype."""
+        if isinstance(output, Reject):
+            return output
+        raw = np.asarray(output) if self._plan.sequences else np.asarray(output)[None]
+        self._check_shape(i, raw, 2)
+        rows = _cast(raw, self._dtype)
+        if _all_finite(rows):
+            return rows
+        if np.isfinite(raw).all():
+            return Reject(f"values overflow {self._dtype.name}; extract with --dtype float32")
+        return Reject("the encoder gave NaN or infinite values")
+
+    def _check_shape(self, i: int, rows: npt.NDArray[Any], ndim: int) -> None:
+        if rows.ndim != ndim or rows.shape[1] != self._plan.dim or not len(rows):
+            wanted = f"(T, {self._plan.dim})" if self._plan.sequences else f"({self._plan.dim},)"
+            shape = rows.shape if self._plan.sequences else rows.shape[1:]
+            raise XmgError(f"features of input {i} are {shape}, not {wanted}")
+
+    def _note(self, record: Record, n_bytes: int) -> None:
+        if not (self._waiting and self._waiting[-1].extend(record)):
+            self._waiting.append(record)
+        self._waiting_bytes += n_bytes
+        late = time.monotonic() - self._committed_at > _COMMIT_SECONDS
+        if late or self._waiting_bytes >= _COMMIT_BYTES:
+            if self._waiting_bytes < _BEHIND_BYTES and self._commit and not self._commit.done():
+                return
+            self._start_commit()
+
+    def _start_commit(self) -> None:
+        self._finish_commit()
+        records, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        self._committed_at = time.monotonic()
+        self._commit = self._committer.submit(self._bring_to_disk, records)
+
+    def _bring_to_disk(self, records: Sequence[Record]) -> None:
+        disk.sync(self._fd)
+        self._journal.add(records)
+
+    def _finish_commit(self) -> None:
+        """Wait for the commit on its way; a disk that filled up is noticed here."""
+        commit, self._commit = self._commit, None
+        if commit:
+            commit.result()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._start_commit()
+        self._finish_commit()
+
+
+def rows_path(folder: Path, plan: Plan, name: str) -> Path:
+    """Where the writer `name` puts its rows."""
+    return folder / (f"rows.{name}" if plan.sequences else "rows")
+
+
+def _bytes(rows: npt.NDArray[Any]) -> memoryview:
+    return rows.reshape(-1).view(np.uint8).data
+
+
+def _cast(rows: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.ascontiguousarray(rows, dtype)
+
+
+_EXPONENT: Final = {2: (np.uint16, 0x7C00), 4: (np.uint32, 0x7F800000)}
+_CHUNK: Final = 1 << 16
+
+
+def _all_finite(rows: npt.NDArray[Any]) -> bool:
+    """Whether no exponent is all ones: on the bits, as np.isfinite of float16 is 8x slower."""
+    word, ones = _EXPONENT[rows.itemsize]
+    bits = rows.view(word).reshape(-1)
+    parts = (bits[i : i + _CHUNK] & ones for i in range(0, len(bits), _CHUNK))
+    return all(int(part.max()) != ones for part in parts)
