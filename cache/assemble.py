@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
@@ -16,6 +15,7 @@ from xmg.cache import disk, layout
 from xmg.cache.checksums import block_checksums
 from xmg.cache.journal import Plan, Record
 from xmg.cache.rows import rows_path
+from xmg.cache.skeleton import Writes, skeleton
 
 Tables = Mapping[str, layout.Array]
 Ints = npt.NDArray[np.int64]
@@ -77,8 +77,9 @@ def assemble(
     kept = placed.kept
     n_rows = int(placed.n_rows[kept].sum())
     name = "frames" if plan.sequences else "features"
-    skeleton = folder / "skeleton"
-    extents = _skeleton(skeleton, name, (n_rows, plan.dim), plan.dtype, tables, attributes)
+    shapes = {table: (values.shape, values.dtype) for table, values in tables.items()}
+    shapes[name] = ((n_rows, plan.dim), np.dtype(plan.dtype))
+    written, extents = skeleton(name, shapes, attributes)
     pieces = list(_pieces(placed, kept))
     writer, at, length = pieces[0]
     in_place = (at, length, extents[name][0]) == (0, n_rows, plan.rows_offset)
@@ -89,7 +90,7 @@ def assemble(
         if not in_place:
             _copy_rows(fd, extents[name][0], folder, plan, placed, pieces)
         known = placed.checksums[placed.writers[writer]] if in_place else {}
-        _frame(fd, skeleton, extents[name])
+        _frame(fd, written, extents[name])
         rows = np.memmap(whole, extents[name][2], "r", extents[name][0], extents[name][1])
         sums = {name: _row_checksums(rows, known)}
         for table, values in tables.items():
@@ -101,7 +102,6 @@ def assemble(
         disk.sync(fd)
     finally:
         os.close(fd)
-    skeleton.unlink()
     return whole
 
 
@@ -113,31 +113,6 @@ def _pieces(placed: Placement, kept: Ints) -> Iterator[tuple[int, int, int]]:
     lengths = np.add.reduceat(n_rows, starts)
     for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
         yield int(writer[start]), int(at[start]), length
-
-
-def _skeleton(
-    path: Path,
-    name: str,
-    shape: tuple[int, int],
-    dtype: str,
-    tables: Tables,
-    attributes: Mapping[str, Any],
-) -> dict[str, layout.Extent]:
-    """Have HDF5 lay out the file without its rows: all of it but them, sparse in their place."""
-    path.unlink(missing_ok=True)
-    shapes = {table: (values.shape, values.dtype) for table, values in tables.items()}
-    with layout.create(path) as file:
-        layout.allocate(file, name, shape, np.dtype(dtype))
-        for table, (table_shape, table_dtype) in shapes.items():
-            layout.allocate(file, table, table_shape, table_dtype)
-        for dataset, length in [(name, shape[0]), *((t, s[0]) for t, (s, _) in shapes.items())]:
-            n_blocks = -(-length // layout.BLOCK_ROWS)
-            layout.allocate(file, f"checksums/{dataset}", (n_blocks,), np.dtype("<u4"))
-        layout.allocate(file, layout.STRUCTURE, (1,), np.dtype("<u4"))
-        layout.set_attributes(file, attributes)
-    with h5py.File(path, "r") as file:
-        extents = layout.extents(file)
-    return extents
 
 
 def _copy_rows(
@@ -165,17 +140,12 @@ def _copy(source: int, start: int, fd: int, to: int, n_bytes: int) -> None:
         disk.write_at(fd, data, to + done)
 
 
-def _frame(fd: int, skeleton: Path, rows: layout.Extent) -> None:
-    """Write what HDF5 has before and after the rows."""
-    offset, shape, dtype = rows
-    after = offset + shape[0] * shape[1] * dtype.itemsize
-    source = os.open(skeleton, os.O_RDONLY)
-    try:
-        disk.truncate(fd, after)
-        _copy(source, 0, fd, 0, offset)
-        _copy(source, after, fd, after, os.fstat(source).st_size - after)
-    finally:
-        os.close(source)
+def _frame(fd: int, written: Writes, rows: layout.Extent) -> None:
+    """Write what HDF5 has before and after the rows; what follows them there is dropped."""
+    disk.truncate(fd, rows[0] + layout.size_of(rows))
+    disk.truncate(fd, written.size)
+    for offset, data in written.pieces:
+        disk.write_at(fd, data, offset)
 
 
 def _row_checksums(rows: layout.Array, known: Mapping[int, int]) -> npt.NDArray[np.uint32]:

@@ -21,12 +21,12 @@ Every dataset is contiguous, uncompressed, page-aligned and allocated when it is
 Text is fixed-length, zero-padded UTF-8: files made the same way are byte-identical.
 """
 
+import io
 import math
 import os
 import zlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Final
 
 import h5py
@@ -63,9 +63,9 @@ def utf8(values: Sequence[str]) -> Array:
     return np.array(encoded, dtype=f"S{max(width, 1)}")
 
 
-def create(path: Path) -> h5py.File:
-    """Open a new file whose datasets will start on page boundaries."""
-    return h5py.File(path, "w-", **_CREATION)
+def create(file: io.RawIOBase | io.BytesIO) -> h5py.File:
+    """Have HDF5 begin a new file whose datasets will start on page boundaries."""
+    return h5py.File(file, "w", **_CREATION)
 
 
 def set_attributes(file: h5py.File, attributes: Mapping[str, Any]) -> None:
@@ -128,7 +128,7 @@ def size_of(extent: Extent) -> int:
 @lru_cache
 def rows_offset() -> int:
     """Where this HDF5 puts the first dataset of a file, whatever its size."""
-    with h5py.File("probe", "w", driver="core", backing_store=False, **_CREATION) as file:
+    with create(io.BytesIO()) as file:
         allocate(file, "features", (1, 1), np.dtype("<f2"))
         return extents(file)["features"][0]
 

@@ -44,8 +44,12 @@ class Lock:
             os.close(fd)  # a finished run removed the file between our two steps
         self._fd, self.former = fd, owner
         me = {"process": os.getpid(), "host": socket.gethostname(), "since": time.time()}
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, json.dumps(me).encode(), 0)
+        try:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, json.dumps(me).encode(), 0)
+        except OSError:
+            self.release()
+            raise
 
     def release(self) -> None:
         """Let go; the file stays, empty, unless its folder is removed."""

@@ -40,6 +40,7 @@ class RowWriter:
         self._journal = Journal(folder / f"journal.{name}")
         path = rows_path(folder, plan, name)
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        disk.sync_folder(folder)
         self._end = max((r.at + r.n_rows for r in self._journal.records), default=0)
         self._checksums = RunningChecksums()
         self._waiting: list[Record] = []

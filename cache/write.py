@@ -190,8 +190,11 @@ class FeatureWriter:
         self._lock.release()
 
 
-def sweep(path: Path) -> None:
-    """Remove the folder beside a whole file that a run left which was stopped at its last step."""
+def sweep(path: Path, made_of: str) -> None:
+    """Remove what a run left that was stopped between naming the whole file and tidying up.
+
+    made_of: the fingerprint of the file that is at `path`.
+    """
     folder = partial_folder(real_path(path))
     held = lock.Lock(folder / "lock", path)
     if not folder.is_dir():
@@ -201,7 +204,7 @@ def sweep(path: Path) -> None:
     except (OSError, XmgError):
         return
     plan = Plan.load(folder)
-    if plan is None or not _rows_are_there(folder, plan):
+    if plan is not None and plan.fingerprint == made_of:
         disk.remove_folder(folder)
     held.release()
 
@@ -244,6 +247,6 @@ def _telling(path: Path, folder: Path | None = None) -> Iterator[None]:
     except OSError as error:
         kept = f"; what is done is kept in {folder}" if folder and folder.is_dir() else ""
         raise XmgError(
-            f"cannot write {path}: {error.strerror or error}{kept}.\n"
+            f"cannot write {path}: {os.strerror(error.errno) if error.errno else error}{kept}.\n"
             "fix: put that right and type the same command again"
         ) from error

@@ -61,7 +61,7 @@ def extract(
     former = None if existing == "overwrite" else _former(out)
     retry = existing == "update" and former is not None and bool(former.rejects)
     if former and former.fingerprint == fingerprint(spec, listing, dtype) and not retry:
-        sweep(out)
+        sweep(out, former.fingerprint)
         notify(f"{out} holds just these features already; nothing to do")
         return former
     if former and not retry:
