@@ -1,6 +1,7 @@
 """What a feature file is: write, map, pair. NumPy and h5py only, no torch."""
 
 from xmg.cache.errors import XmgError
+from xmg.cache.exchange import from_arrays
 from xmg.cache.identity import FeatureSpec, Listing, Reject
 from xmg.cache.read import FeatureFile, decode
 from xmg.cache.rows import RowWriter
@@ -15,4 +16,5 @@ __all__ = [
     "RowWriter",
     "XmgError",
     "decode",
+    "from_arrays",
 ]

@@ -6,6 +6,7 @@ import typer
 
 from xmg import __version__
 from xmg.cache.errors import XmgError
+from xmg.cli import cache
 from xmg.cli.demo import demo
 from xmg.cli.evaluate import evaluate
 from xmg.cli.extract import extract
@@ -22,6 +23,7 @@ app.command()(demo)
 app.command()(extract)
 app.command("meta-train")(meta_train)
 app.command()(evaluate)
+app.add_typer(cache.app)
 
 
 def _version(wanted: bool) -> None:
