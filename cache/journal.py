@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from xmg.cache import disk
+from xmg.cache import disk, lock
 from xmg.cache.errors import XmgError
 
 
@@ -87,8 +87,11 @@ class Journal:
     """The records of one writer, appended as they become true."""
 
     def __init__(self, path: Path) -> None:
-        self.records, size = _read(path)
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        if not lock.is_free(self._fd):
+            os.close(self._fd)
+            raise XmgError(f"{path} is in use: each writer needs a name of its own")
+        self.records, size = _read(path)
         disk.truncate(self._fd, size)  # half a line, left by whoever was killed while adding it
 
     def add(self, records: Sequence[Record]) -> None:

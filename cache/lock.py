@@ -71,6 +71,11 @@ def share(path: Path) -> int:
     return fd
 
 
+def is_free(fd: int) -> bool:
+    """Take the exclusive lock on an open file, if no other process has it."""
+    return _try_lock(fd, None)
+
+
 def is_shared(path: Path) -> bool:
     """Whether any process still holds a shared lock on `path`."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)

@@ -28,10 +28,11 @@ class RowWriter:
 
     Dense rows go to their place in one file that all writers share, sequences to the end of a
     file of the writer. A thread brings them to the disk and then says so in the journal, every
-    two seconds or 64 MiB. The caller sees to it that no input is put twice.
+    two seconds or 64 MiB. The caller sees to it that no input is put twice. Raises XmgError
+    where another process writes under the same name.
     """
 
-    def __init__(self, folder: Path, name: str = "0") -> None:
+    def __init__(self, folder: Path, name: str = "main") -> None:
         plan = Plan.load(folder)
         if plan is None:
             raise XmgError(f"{folder} holds no unfinished feature file")
@@ -91,9 +92,10 @@ class RowWriter:
         self, first: int, outputs: Outputs
     ) -> tuple[npt.NDArray[Any], list[int], dict[str, str]]:
         """Return rows (R, D) in the file's dtype, rows of each sequence, reasons by input."""
-        if isinstance(outputs, np.ndarray) and not self._plan.sequences:
-            self._check_shape(first, outputs, 2)
-            rows = _cast(outputs, self._dtype)
+        stacked = None if self._plan.sequences else _stacked(outputs)
+        if stacked is not None:
+            self._check_shape(first, stacked)
+            rows = _cast(stacked, self._dtype)
             if _all_finite(rows):
                 return rows, [], {}
         parts = [self._part(first + i, output) for i, output in enumerate(outputs)]
@@ -108,7 +110,7 @@ class RowWriter:
         if isinstance(output, Reject):
             return output
         raw = np.asarray(output) if self._plan.sequences else np.asarray(output)[None]
-        self._check_shape(i, raw, 2)
+        self._check_shape(i, raw)
         rows = _cast(raw, self._dtype)
         if _all_finite(rows):
             return rows
@@ -116,8 +118,8 @@ class RowWriter:
             return Reject(f"values overflow {self._dtype.name}; extract with --dtype float32")
         return Reject("the encoder gave NaN or infinite values")
 
-    def _check_shape(self, i: int, rows: npt.NDArray[Any], ndim: int) -> None:
-        if rows.ndim != ndim or rows.shape[1] != self._plan.dim or not len(rows):
+    def _check_shape(self, i: int, rows: npt.NDArray[Any]) -> None:
+        if rows.ndim != 2 or rows.shape[1] != self._plan.dim or not len(rows):
             wanted = f"(T, {self._plan.dim})" if self._plan.sequences else f"({self._plan.dim},)"
             shape = rows.shape if self._plan.sequences else rows.shape[1:]
             raise XmgError(f"features of input {i} are {shape}, not {wanted}")
@@ -157,6 +159,15 @@ class RowWriter:
 def rows_path(folder: Path, plan: Plan, name: str) -> Path:
     """Where the writer `name` puts its rows."""
     return folder / (f"rows.{name}" if plan.sequences else "rows")
+
+
+def _stacked(outputs: Outputs) -> npt.NDArray[Any] | None:
+    """All outputs as one array, or None where they are not of one shape."""
+    if isinstance(outputs, np.ndarray):
+        return outputs
+    if any(isinstance(o, Reject) or np.shape(o) != np.shape(outputs[0]) for o in outputs):
+        return None
+    return np.asarray(outputs)
 
 
 def _bytes(rows: npt.NDArray[Any]) -> memoryview:

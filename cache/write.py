@@ -185,7 +185,8 @@ class FeatureWriter:
 
     def _let_go(self) -> None:
         """Free the lock; a folder that keeps nothing goes with it."""
-        if self.folder.is_dir() and not any(read_journals(self.folder).values()):
+        empty = self.folder.is_dir() and not any(read_journals(self.folder).values())
+        if empty and not lock.is_shared(self.folder / "workers"):
             disk.remove_folder(self.folder)
         self._lock.release()
 

@@ -1,5 +1,7 @@
 """xmg extract."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -63,7 +65,7 @@ def extract(
         )
         for path in data
     ]
-    with progress_bar(f"{encoder}") as advance:
+    with _kept_on_interrupt(out), progress_bar(f"{encoder}") as advance:
         file = run(
             combine(sources),
             model,
@@ -80,3 +82,13 @@ def extract(
         hints.print(f"rejected {name}: {reason}", markup=False)
     if len(file.rejects) > 5:
         hints.print(f"... {len(file.rejects)} rejects in all, listed in {out} under /rejects")
+
+
+@contextmanager
+def _kept_on_interrupt(out: Path) -> Iterator[None]:
+    """Say after Ctrl-C that nothing was in vain."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        hints.print(f"{out} is not whole yet; the same command goes on from here", markup=False)
+        raise
