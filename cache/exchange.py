@@ -183,10 +183,13 @@ def _digests(rows: Rows, dtype: str) -> Contents:
     stored = np.dtype(dtype).newbyteorder("<")
     found: list[tuple[int, int]] = []
     for block in rows.blocks():
-        for part in block:
-            with np.errstate(over="ignore", invalid="ignore"):
-                data = np.ascontiguousarray(part, stored).tobytes()
-            found.append(content_digest(repr(part.shape).encode(), data))
+        with np.errstate(over="ignore", invalid="ignore"):
+            if isinstance(block, np.ndarray):  # at once is several times faster
+                parts = list(np.ascontiguousarray(block, stored))
+            else:
+                parts = [np.ascontiguousarray(part, stored) for part in block]
+        shapes = (repr(part.shape).encode() for part in parts)
+        found += map(content_digest, shapes, (part.data for part in parts))
     return np.array(found, np.uint64).reshape(-1, 2)
 
 
