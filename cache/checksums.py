@@ -35,11 +35,10 @@ class RunningChecksums:
 
 def block_checksums(array: layout.Array) -> npt.NDArray[np.uint32]:
     """CRC-32 of the bytes of each block of BLOCK_ROWS rows."""
+    if len(array) <= layout.BLOCK_ROWS:
+        return np.array([*map(_crc, blocks(array))], np.uint32)
     with ThreadPoolExecutor(4) as pool:  # zlib lets other threads run
-        crcs = list(
-            pool.map(lambda rows: zlib.crc32(np.ascontiguousarray(rows).data), blocks(array))
-        )
-    return np.array(crcs, dtype=np.uint32)
+        return np.array([*pool.map(_crc, blocks(array))], np.uint32)
 
 
 def blocks(array: layout.Array) -> Iterator[layout.Array]:
@@ -57,3 +56,7 @@ def _cuts(start: int, stop: int) -> Iterator[int]:
 
 def _next_block(row: int) -> int:
     return (row // layout.BLOCK_ROWS + 1) * layout.BLOCK_ROWS
+
+
+def _crc(rows: layout.Array) -> int:
+    return zlib.crc32(np.ascontiguousarray(rows).data)

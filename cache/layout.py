@@ -44,7 +44,7 @@ Array = npt.NDArray[Any]
 Extent = tuple[int, tuple[int, ...], np.dtype[Any]]  # byte offset, shape, dtype
 
 
-_OURS: Final = (
+OURS: Final = (
     "features", "frames", "offsets", "ids", "labels", "classes", "columns/", "contents",
     "class_index/", "rejects/", "checksums/",
 )  # fmt: skip
@@ -107,7 +107,7 @@ def extents(file: h5py.File) -> dict[str, Extent]:
     found: dict[str, Extent] = {}
 
     def visit(name: str, item: object) -> None:
-        if not isinstance(item, h5py.Dataset) or not name.startswith(_OURS):
+        if not isinstance(item, h5py.Dataset) or not name.startswith(OURS):
             return
         offset = item.id.get_offset()
         if offset is None and item.size:

@@ -2,15 +2,17 @@
 
 import errno
 import json
+import mmap
+import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import h5py
-
-from xmg.cache import layout
+from xmg.cache import h5file, layout
 from xmg.cache.errors import XmgError
 
+Attributes = Mapping[str, Any]
 Extents = Mapping[str, layout.Extent]
 _TEXTS: Final = (
     "dataset", "encoder", "weights_sha256", "preprocessing", "versions", "fingerprint",
@@ -26,24 +28,45 @@ def is_hdf5(path: Path) -> bool:
     if not path.is_file():
         return False
     with open(path, "rb") as file:
-        return file.read(8) == b"\x89HDF\r\n\x1a\n"
+        return file.read(8) == h5file.SIGNATURE
 
 
-def describe(path: Path) -> tuple[dict[str, Any], Extents]:
-    """Read attributes and extents with HDF5, then let go of it.
-
-    Raises XmgError where the path is no file, or no feature file that this version reads.
-    """
-    _check_is_file(path)
+def map_file(path: Path) -> mmap.mmap:
+    """Map a regular file, read-only. Raises XmgError for everything else, and for empty ones."""
     try:
-        with h5py.File(path, "r") as file:
-            attributes = {key: _attribute(file, key, path.stat().st_size) for key in file.attrs}
-            _check_format(path, attributes)
-            extents = layout.extents(file)
-    except XmgError:
-        raise
-    except Exception as error:  # h5py has many ways to say that bytes make no sense
-        raise XmgError(f"{path} is not a readable HDF5 feature file ({error})") from error
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):  # a pipe would wait, a device may act
+            kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+            raise XmgError(f"{path} is {kind}; a feature file is needed")
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
+        raise _cannot_open(path, error) from None
+    try:
+        return mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
+    except ValueError:
+        raise XmgError(
+            f"{path} is not a readable HDF5 feature file: it is empty. fix: extract it again"
+        ) from None
+    except OSError as error:
+        raise _cannot_open(path, error) from None
+    finally:
+        os.close(fd)
+
+
+def describe(path: Path, data: mmap.mmap | bytes) -> tuple[Attributes, Extents]:
+    """Read attributes and extents, without the HDF5 library (see `h5bytes`).
+
+    Raises XmgError where the bytes are no feature file that this version reads.
+    """
+    try:
+        root = h5file.open_root(data)
+        attributes = h5file.attributes(root) if root else {}
+        _check_format(path, attributes)
+        extents = h5file.datasets(root, layout.OURS) if root else {}
+    except ValueError as error:  # MalformedError, or text that is not UTF-8
+        raise XmgError(
+            f"{path} is not a readable HDF5 feature file: {error}. fix: extract it again"
+        ) from None
     _check_texts(path, attributes)
     return attributes, extents
 
@@ -59,51 +82,36 @@ def check_shapes(path: Path, extents: Extents, size: int) -> None:
     for name, extent in extents.items():
         if extent[0] + layout.size_of(extent) > size:
             raise XmgError(f"{path} is truncated inside {name!r}. fix: extract it again")
-        if not _fits(name, extents, rows):
+        if not _fits(name, extents):
             _, shape, dtype = extent
             raise XmgError(
                 f"{path} is damaged: {name!r} is {shape} of {dtype}. fix: extract it again"
             )
 
 
-def _check_is_file(path: Path) -> None:
-    try:
-        path.stat()
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            fix = f"fix: xmg extract DATA --encoder NAME -o {path}"
-            raise XmgError(f"no feature file at {path}. {fix}") from None
-        raise XmgError(f"cannot open {path}: {error.strerror}") from None
-    if not path.is_file():
-        kind = "a folder" if path.is_dir() else "not a regular file"
-        raise XmgError(f"{path} is {kind}; a feature file is needed")
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise XmgError(f"cannot open {path}: {error.strerror}") from None
+def _cannot_open(path: Path, error: OSError | ValueError) -> XmgError:
+    if isinstance(error, ValueError):
+        return XmgError(f"{str(path)!r} is no path that a file can have")
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        fix = f"fix: xmg extract DATA --encoder NAME -o {path}"
+        return XmgError(f"no feature file at {path}. {fix}")
+    return XmgError(f"cannot open {path}: {error.strerror}")
 
 
-def _attribute(file: h5py.File, key: str, limit: int) -> Any:
-    """One value, as str or int; never larger than the file that it is read from."""
-    if file.attrs.get_id(key).get_storage_size() > limit:
-        raise ValueError(f"attribute {key} is longer than the file")
-    value = file.attrs[key]
-    value = value.item() if hasattr(value, "item") else value
-    return value.decode() if isinstance(value, bytes) else value
-
-
-def _check_format(path: Path, attributes: Mapping[str, Any]) -> None:
+def _check_format(path: Path, attributes: Attributes) -> None:
     version = attributes.get("format_version")
-    if attributes.get("format") != layout.FORMAT or not isinstance(version, int):
+    if attributes.get("format") != layout.FORMAT or not isinstance(version, int) or version < 1:
         raise XmgError(f"{path} is HDF5 but no feature file of xmg. fix: make one with xmg extract")
     if version > layout.VERSION:
         raise XmgError(
             f"{path} has feature format {version}, this xmg reads up to {layout.VERSION}. "
             "fix: pip install --upgrade xmg"
         )
+    if attributes.get("block_rows") != layout.BLOCK_ROWS:
+        raise XmgError(f"{path} is damaged: attribute 'block_rows'. fix: extract it again")
 
 
-def _check_texts(path: Path, attributes: Mapping[str, Any]) -> None:
+def _check_texts(path: Path, attributes: Attributes) -> None:
     for key in _TEXTS:
         value = attributes.get(key)
         if not isinstance(value, str):
@@ -114,37 +122,48 @@ def _check_texts(path: Path, attributes: Mapping[str, Any]) -> None:
             except (ValueError, RecursionError):
                 good = False
             if not good:
-                raise XmgError(f"{path} is damaged: attribute {key!r} is not JSON")
+                raise XmgError(
+                    f"{path} is damaged: attribute {key!r} is not JSON. fix: extract it again"
+                )
 
 
-def _fits(name: str, extents: Extents, rows: str) -> bool:
+def _fits(name: str, extents: Extents) -> bool:
     """Whether a dataset has the shape and the dtype that `layout` gives it."""
-    _, shape, dtype = extents[name]
-    n, n_rejects = _length(extents, "ids"), _length(extents, "rejects/id")
-    n_classes = _length(extents, "classes")
-    if name in {"frames", "features"}:
-        length = n if name == "features" else _length(extents, "frames")
-        return shape == (length, shape[-1]) and shape[-1] > 0 and dtype.name in _DTYPES
-    if name == "contents":
-        return shape in ((n, 2), (0, 2)) and dtype.str == "<u8"
-    if name == layout.STRUCTURE:
-        return shape == (1,) and dtype.str == "<u4"
-    if name.startswith("checksums/"):
-        of = _length(extents, name.removeprefix("checksums/"))
-        return shape == (-(-of // layout.BLOCK_ROWS),) and dtype.str == "<u4"
-    if name in _NUMBERS:
-        lengths = {"labels": n, "offsets": n + 1, "class_index/offsets": n_classes + 1}
-        return shape == (lengths.get(name, shape[0]),) and dtype.str == _NUMBERS[name]
-    lengths = {"ids": n, "classes": n_classes, "rejects/id": n_rejects, "rejects/reason": n_rejects}
-    return shape == (lengths.get(name, n),) and dtype.kind == "S"
+    offset, shape, dtype = extents[name]
+    rank = 2 if name in _WIDE else 1
+    wanted = (
+        ("<u4",) if name.startswith("checksums/") else _DTYPES.get(name, (f"|S{dtype.itemsize}",))
+    )
+    return (
+        len(shape) == rank
+        and shape[0] == _rows(name, extents)
+        and (shape[-1] == 2 if name == "contents" else rank == 1 or shape[-1] > 0)
+        and dtype.str in wanted
+        and offset % dtype.alignment == 0  # so that compiled code may read it
+    )
 
 
-_DTYPES: Final = layout.FEATURE_DTYPES
-_NUMBERS: Final = {
-    "labels": "<i4", "offsets": "<i8", "class_index/offsets": "<i8", "class_index/rows": "<i8",
-}  # fmt: skip
+def _rows(name: str, extents: Extents) -> int:
+    """How many rows a dataset has, by what the others say."""
+    n, own = _length(extents, "ids"), _length(extents, name)
+    if name.startswith("checksums/") and name != layout.STRUCTURE:
+        return -(-_length(extents, name.removeprefix("checksums/")) // layout.BLOCK_ROWS)
+    rows = {
+        "frames": own, "offsets": n + 1, "classes": own, "class_index/rows": own,
+        "class_index/offsets": _length(extents, "classes") + 1, "rejects/id": own,
+        "rejects/reason": _length(extents, "rejects/id"), "contents": n if own else 0,
+        layout.STRUCTURE: 1,
+    }  # fmt: skip
+    return rows.get(name, n)
 
 
 def _length(extents: Extents, name: str) -> int:
     shape = extents[name][1] if name in extents else ()
     return shape[0] if shape else -1
+
+
+_WIDE: Final = ("features", "frames", "contents")
+_DTYPES: Final[Mapping[str, tuple[str, ...]]] = {
+    "features": ("<f2", "<f4"), "frames": ("<f2", "<f4"), "labels": ("<i4",), "offsets": ("<i8",),
+    "class_index/offsets": ("<i8",), "class_index/rows": ("<i8",), "contents": ("<u8",),
+}  # fmt: skip

@@ -1,7 +1,6 @@
 """Open a feature file: O(1), one read-only memory map, no copy."""
 
 import json
-import mmap
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy.typing as npt
 
 from xmg.cache import layout
 from xmg.cache.errors import XmgError
-from xmg.cache.opening import check_shapes, describe
+from xmg.cache.opening import check_shapes, describe, map_file
 
 
 class FeatureFile:
@@ -24,9 +23,8 @@ class FeatureFile:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self._attributes, self.extents = describe(self.path)
-        with open(self.path, "rb") as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._map = map_file(self.path)
+        self._attributes, self.extents = describe(self.path, self._map)
         check_shapes(self.path, self.extents, len(self._map))
         self._check_indices()
 
@@ -85,12 +83,18 @@ class FeatureFile:
         return int(self.extents["frames" if self.is_sequence else "features"][1][1])
 
     def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any] | list[npt.NDArray[Any]]:
-        """Features of some rows: (n, D), or for sequences a list of (T_i, D)."""
+        """Features of rows (n,): a copy (n, D), or for sequences a list of views (T_i, D).
+
+        Raises XmgError where the offsets of a row are out of range.
+        """
         if not self.is_sequence:
             taken: npt.NDArray[Any] = self.features[rows]
             return taken
-        bounds = zip(self.offsets[rows].tolist(), self.offsets[rows + 1].tolist(), strict=True)
-        return [self.frames[start:stop] for start, stop in bounds]
+        starts, stops = self.offsets[:-1][rows], self.offsets[1:][rows]
+        frames = self.frames
+        if not ((starts >= 0) & (starts <= stops) & (stops <= len(frames))).all():
+            raise _damaged(self.path, "offsets")
+        return [frames[a:b] for a, b in zip(starts.tolist(), stops.tolist(), strict=True)]
 
     @property
     def ids(self) -> npt.NDArray[np.bytes_]:
@@ -107,7 +111,7 @@ class FeatureFile:
     @cached_property
     def classes(self) -> list[str]:
         """The C class names, sorted; a label is an index into this list."""
-        return decode(self.array("classes"))
+        return self._texts("classes")
 
     @property
     def class_offsets(self) -> npt.NDArray[np.int64]:
@@ -138,8 +142,7 @@ class FeatureFile:
     @property
     def rejects(self) -> list[tuple[str, str]]:
         """(id, reason) of each input that could not be read."""
-        ids, reasons = self.array("rejects/id"), self.array("rejects/reason")
-        return list(zip(decode(ids), decode(reasons), strict=True))
+        return list(zip(self._texts("rejects/id"), self._texts("rejects/reason"), strict=True))
 
     @property
     def dataset(self) -> str:
@@ -165,11 +168,17 @@ class FeatureFile:
     def _check_indices(self) -> None:
         """What else is looked up by number; O(1) but for the offsets of the classes."""
         ends = self.class_offsets
-        good = ends[0] == 0 and ends[-1] == len(self.class_rows) and (np.diff(ends) >= 0).all()
+        good = ends[0] == 0 and ends[-1] == len(self.class_rows) and (ends[1:] >= ends[:-1]).all()
         if not good:
             raise _damaged(self.path, "class_index/offsets")
         if self.is_sequence and (self.offsets[0] != 0 or self.offsets[-1] != len(self.frames)):
             raise _damaged(self.path, "offsets")
+
+    def _texts(self, name: str) -> list[str]:
+        try:
+            return decode(self.array(name))
+        except XmgError:
+            raise _damaged(self.path, name) from None
 
     def _check_range(self, name: str, values: layout.Array, low: int, stop: int) -> None:
         if len(values) and not (values.min() >= low and values.max() < stop):
@@ -178,8 +187,8 @@ class FeatureFile:
 
 def _damaged(path: Path, name: str) -> XmgError:
     return XmgError(
-        f"{path} is damaged: numbers in {name!r} are out of range. fix: xmg cache verify says "
-        "what else is; extract it again"
+        f"{path} is damaged: {name!r} holds values that are out of range. "
+        "fix: xmg cache verify says what else is damaged; extract it again"
     )
 
 
