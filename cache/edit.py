@@ -14,6 +14,7 @@ from xmg.cache.names import closest
 from xmg.cache.outputs import BLOCK_ROWS, Draft, blocks_of, write_draft
 from xmg.cache.read import FeatureFile, decode
 from xmg.cache.rows import Outputs
+from xmg.cache.verify import require_whole
 from xmg.cache.write import Notify
 
 Rejects = dict[str, str]  # id -> reason
@@ -30,11 +31,14 @@ def merge(
 
     A column that a file lacks is "" there. Rejects are kept, but for an id that is a row of
     another file. Contents are kept where every file has them. Dataset names are joined by "+".
-    Raises XmgError where the files differ in anything that decides the features, where two hold
-    the same id, or where `out` holds other features and overwrite is false.
+    Raises XmgError where a file is damaged, where they differ in anything that decides the
+    features, where two hold the same id, or where `out` holds other features and overwrite is
+    false.
     """
     if len(files) < 2:
         raise XmgError("a merge takes two files or more")
+    for file in files:
+        require_whole(file)
     for file in files[1:]:
         _check_alike(files[0], file)
     ids = [decode(file.ids) for file in files]
@@ -69,11 +73,12 @@ def select(
     """Write the rows of some classes, or of some ids, or of both, to `out`, in the file's order.
 
     An id that the file has rejected stays a reject where only ids are asked for.
-    Raises XmgError for a class or id that the file lacks, naming the closest, where no row is
-    left, or where `out` holds other features and overwrite is false.
+    Raises XmgError where the file is damaged, for a class or id that it lacks, naming the
+    closest, where no row is left, or where `out` holds other features and overwrite is false.
     """
     if classes is None and ids is None:
         raise XmgError("a selection takes classes, or ids, or both")
+    require_whole(file)
     names = decode(file.ids)
     wanted = np.ones(len(file), np.bool_)
     rejects: Rejects = {}

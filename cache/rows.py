@@ -165,9 +165,10 @@ def _stacked(outputs: Outputs) -> npt.NDArray[Any] | None:
     """All outputs as one array, or None where they are not of one shape."""
     if isinstance(outputs, np.ndarray):
         return outputs
-    if any(isinstance(o, Reject) or np.shape(o) != np.shape(outputs[0]) for o in outputs):
+    rows = [np.asarray(output) for output in outputs if not isinstance(output, Reject)]
+    if len(rows) < len(outputs) or any(row.shape != rows[0].shape for row in rows):
         return None
-    return np.asarray(outputs)
+    return np.stack(rows)
 
 
 def _bytes(rows: npt.NDArray[Any]) -> memoryview:

@@ -7,6 +7,7 @@ import numpy as np
 
 from xmg.cache import layout
 from xmg.cache.checksums import block_checksums
+from xmg.cache.errors import XmgError
 from xmg.cache.read import FeatureFile
 
 
@@ -23,6 +24,14 @@ class Damage:
         if self.first < 0:
             return "what is around the datasets: headers, attributes or checksums"
         return f"{self.dataset}, rows {self.first:,} to {self.last:,}"
+
+
+def require_whole(file: FeatureFile) -> None:
+    """Raise XmgError where a row or its texts are damaged: a copy would get good checksums."""
+    for damage in damages(file):
+        if damage.dataset == layout.STRUCTURE:
+            continue  # such as a note that someone added
+        raise XmgError(f"{file.path} is damaged: {damage}. fix: extract it again with --overwrite")
 
 
 def damages(file: FeatureFile) -> Iterator[Damage]:

@@ -17,6 +17,7 @@ from xmg.cache import FeatureFile, FeatureSpec, FeatureWriter, Listing, Reject, 
 from xmg.cache.identity import fingerprint
 from xmg.cache.opening import is_hdf5
 from xmg.cache.reuse import changes, known_rows, refuse_others
+from xmg.cache.verify import require_whole
 from xmg.cache.write import stretches, sweep
 from xmg.extract.contents import digests
 from xmg.extract.sources.samples import Samples, printable
@@ -135,6 +136,7 @@ def _check_update(
 
 def _keep_known(writer: FeatureWriter, former: FeatureFile) -> npt.NDArray[np.int64]:
     """Copy the rows of unchanged inputs; returns the inputs that are left to encode."""
+    require_whole(former)
     known = known_rows(former, writer.listing)
     for start, stop in stretches(known >= 0):
         for first in range(start, stop, _COPY_ROWS):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain import NAMES, read, tables, write
 
-from xmg.cache import XmgError
+from xmg.cache import FeatureFile, XmgError
 from xmg.cache.edit import merge, select
 from xmg.cache.names import closest
 from xmg.cache.verify import damages
@@ -228,3 +228,18 @@ def test_memory_stays_flat(tmp_path, sequences):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 50 << 20
+
+
+def test_a_damaged_file_is_not_copied_under_good_checksums(tmp_path):
+    good = synthetic.write(tmp_path / "good.h5", np.ones((3, 2)), "abc", "xyz")
+    bad = synthetic.write(tmp_path / "bad.h5", np.ones((3, 2)), "abc", "uvw")
+    content = bytearray(bad.path.read_bytes())
+    content[bad.extents["features"][0] + 3] ^= 4
+    bad.path.write_bytes(content)
+    bad = FeatureFile(bad.path)
+    said = r"bad\.h5 is damaged: features, rows 0 to 2"
+    with pytest.raises(XmgError, match=said):
+        merge([good, bad], tmp_path / "out.h5")
+    with pytest.raises(XmgError, match=said):
+        select(bad, tmp_path / "out.h5", classes=["a"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.h5", "good.h5"]

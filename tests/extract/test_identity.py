@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_pipeline import Counting, numbers
 
-from xmg.cache import XmgError, decode
+from xmg.cache import FeatureFile, XmgError, decode
 from xmg.cache.verify import damages
 from xmg.extract.contents import digests
 from xmg.extract.pipeline import extract
@@ -226,3 +226,11 @@ def test_images_of_one_size_but_another_shape():
     pixels = np.zeros((4, 6, 3), np.uint8)
     found = digests([Sample("a", pixels), Sample("b", pixels.reshape(6, 4, 3))], 2)
     assert found[0].tolist() != found[1].tolist()
+
+
+def test_update_does_not_take_over_damaged_rows(out):
+    content = bytearray(out.read_bytes())
+    content[FeatureFile(out).extents["features"][0]] ^= 1
+    out.write_bytes(content)
+    with pytest.raises(XmgError, match=r"a\.h5 is damaged: features, rows 0 to 4"):
+        run(out, texts(*"abcdef"), existing="update")
