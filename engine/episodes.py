@@ -45,7 +45,9 @@ def draw_tasks(
     support = np.empty((n_episodes, n_way, k_shot), np.int64)
     query = np.empty((n_episodes, n_way, n_query), np.int64)
     fixed = np.empty((n_episodes, 0), np.int64) if choices is None else choices
-    filled = draw.tasks(key, first, fixed, pool.offsets, pool.rows, pool.groups, support, query)
+    filled = draw.tasks(
+        key, first, fixed, pool.starts, pool.sizes, pool.index, pool.groups, support, query
+    )
     if not filled.all():
         raise XmgError(
             f"{pool.file.path}: with {k_shot} shots and {n_query} queries, some class has too few "

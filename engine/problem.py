@@ -20,7 +20,7 @@ from xmg.cache.pairs import (
     read_concepts,
 )
 from xmg.engine.config import Config
-from xmg.engine.pool import Pool, check_sizes, pool_of
+from xmg.engine.pool import Pool, check_sizes, pool_of, with_at_least
 
 _HELD_OUT = 0.1  # of the classes, each for validation and test
 
@@ -133,8 +133,7 @@ def _drawable(
 ) -> Pool:
     """The seen classes with enough samples for a source task; a rare class stops no run."""
     pool = pool_of(source, [name for name in source.classes if name not in unseen], without)
-    sizes = zip(pool.classes, np.diff(pool.offsets), strict=True)
-    return pool_of(source, [name for name, n in sizes if n >= config.k_shot], without)
+    return with_at_least(pool, config.k_shot)
 
 
 def _set_keys(config: Config, source: FeatureFile, rows: Rows) -> list[str]:

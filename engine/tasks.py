@@ -11,7 +11,8 @@ from torch import Tensor
 from xmg.cache.pairs import Rows
 from xmg.engine.config import Config
 from xmg.engine.episodes import Stream, draw_class_sets, draw_tasks, key_of
-from xmg.engine.pool import Pool, fetch
+from xmg.engine.fetch import fetch
+from xmg.engine.pool import Pool
 from xmg.engine.problem import MetaTest, MetaValidation
 
 _N_VALIDATION = 16  # meta-validation tasks for each shot count

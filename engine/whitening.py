@@ -8,7 +8,7 @@ from torch import Tensor
 
 from xmg.cache import FeatureFile
 from xmg.cache.pairs import Rows
-from xmg.engine.pool import fetch
+from xmg.engine.fetch import fetch
 
 _BLOCK = 4096
 _SHRINKAGE = 0.1

@@ -102,6 +102,14 @@ def pairs(
     return source, target, negatives
 
 
+def gather(table: Grid, rows: list[int]) -> tuple[int, Grid]:
+    """Rows of a table, or the place of the first row that it does not have, and no rows."""
+    for i, row in enumerate(rows):
+        if not 0 <= row < len(table):
+            return i, []
+    return len(rows), [list(table[row]) for row in rows]
+
+
 # Losses, as printed, term by term ----------------------------------------------------------
 
 

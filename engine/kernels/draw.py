@@ -68,12 +68,13 @@ def _draw_class(key: np.uint64, rows: Rows, groups: Rows, support: Rows, query: 
 
 
 @njit(cache=True, nogil=True)
-def tasks(
+def tasks(  # noqa: PLR0913, PLR0917 - kernels take arrays, not objects
     key: np.uint64,
     first: int,
     choices: Rows,
-    offsets: Rows,
-    rows: Rows,
+    starts: Rows,
+    sizes: Rows,
+    index: Rows,
     groups: Rows,
     support: npt.NDArray[np.int64],
     query: npt.NDArray[np.int64],
@@ -81,21 +82,20 @@ def tasks(
     """Fill classification episodes first, first + 1, ...
 
     choices: (E, n_way) classes, or (E, 0) to draw them here without replacement.
-    offsets (C + 1,), rows (L,): CSR from class to rows. groups (N,): recording of each row,
-    or (0,) where every row stands alone. support (E, n_way, k) and query (E, n_way, q) are
-    written with rows. Returns (E,) whether each episode could be filled.
+    starts (C,), sizes (C,), index (L,): class c has index[starts[c] : starts[c] + sizes[c]].
+    groups (N,): recording of each row, or (0,) where every row stands alone. support
+    (E, n_way, k) and query (E, n_way, q) are written with rows. Returns (E,) whether each
+    episode could be filled.
     """
     n_way = support.shape[1]
     filled = np.ones(support.shape[0], np.bool_)
     for e in range(support.shape[0]):
         episode = child(key, first + e)
         drawn = (
-            choices[e]
-            if choices.shape[1]
-            else choose(child(episode, _CLASSES), offsets.size - 1, n_way)
+            choices[e] if choices.shape[1] else choose(child(episode, _CLASSES), starts.size, n_way)
         )
         for c in range(n_way):
-            members = rows[offsets[drawn[c]] : offsets[drawn[c] + 1]]
+            members = index[starts[drawn[c]] : starts[drawn[c]] + sizes[drawn[c]]]
             stream = child(child(episode, _ROWS), c)
             if not _draw_class(stream, members, groups, support[e, c], query[e, c]):
                 filled[e] = False

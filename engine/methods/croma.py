@@ -11,12 +11,12 @@ from xmg.cache import FeatureFile
 from xmg.cache.pairs import Rows
 from xmg.engine.config import Config
 from xmg.engine.episodes import Stream, draw_pairs, draw_tasks, key_of
+from xmg.engine.fetch import fetch, fetch_stored
 from xmg.engine.fronts import Fronts
 from xmg.engine.heads import embed
 from xmg.engine.inner import Theta, clone, descend, reptile
 from xmg.engine.learner import Learner
 from xmg.engine.losses import alignment_loss
-from xmg.engine.pool import fetch, fetch_stored
 from xmg.engine.problem import MetaTrain
 from xmg.engine.whitening import Whitening
 
@@ -74,10 +74,10 @@ def draw(train: MetaTrain, config: Config, i: int) -> Episode:
         train.source, key_of(config.seed, Stream.CLASSIFY), i, (1, config.n_way, config.k_shot, 0)
     )
     return Episode(
-        fetch_stored(train.source.file, source),
-        fetch_stored(train.target, target),
-        fetch_stored(train.target, negatives),
-        fetch_stored(train.source.file, support).flatten(0, -2),
+        fetch_stored(train.source.file, source, n_threads=1),  # the loop needs its cores
+        fetch_stored(train.target, target, n_threads=1),
+        fetch_stored(train.target, negatives, n_threads=1),
+        fetch_stored(train.source.file, support, n_threads=1).flatten(0, -2),
         torch.arange(config.n_way).repeat_interleave(config.k_shot),
     )
 

@@ -8,7 +8,7 @@ import synthetic
 
 from xmg.cache import XmgError
 from xmg.engine.episodes import Stream, draw_class_sets, draw_pairs, draw_tasks, key_of
-from xmg.engine.pool import fetch, pool_of
+from xmg.engine.pool import pool_of
 from xmg.engine.problem import MetaTest, MetaValidation, open_problem
 from xmg.engine.tasks import class_sets, validation_tasks
 from xmg.engine.tasks import test_tasks as frozen_tasks
@@ -30,20 +30,11 @@ def test_streams_have_keys_of_their_own():
     assert int(key_of(5, Stream.ALIGN)) == naive.child(5, 1)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32"])
-def test_fetch(tmp_path, dtype):
-    x = np.random.default_rng(0).normal(size=(9, 3)).astype(dtype)
-    file = synthetic.write(tmp_path / "x.h5", x, [None] * 9, dtype=dtype)
-    rows = np.array([[3, 3, 0], [8, 1, 2]])
-    found = fetch(file, rows)
-    assert found.dtype.is_floating_point and found.element_size() == 4
-    npt.assert_array_equal(found.numpy(), x[rows].astype("f4"))
-
-
 def test_pools_hold_the_rows_of_their_classes(files):
     pool = pool_of(files[1], ["c07", "c02"])
     assert pool.classes == ("c07", "c02")
-    assert pool.offsets.tolist() == [0, 12, 24]
+    assert pool.members(0).tolist() == [*range(84, 96)]
+    assert pool.members(1).tolist() == [*range(24, 36)]
     assert pool.rows.tolist() == [*range(84, 96), *range(24, 36)]
 
 
@@ -64,7 +55,7 @@ def test_fixed_class_sets(files):
     assert all(len(set(row)) == 3 for row in sets.tolist())
     test = problem.test.target
     support = frozen_tasks(problem.test, config, [3])[3].support
-    owner = {row: c for c in range(3) for row in test.rows[test.offsets[c] : test.offsets[c + 1]]}
+    owner = {row: c for c in range(3) for row in test.members(c)}
     classes = np.vectorize(owner.get)(support[:, :, 0])
     for repeat in range(3):  # episode r * n_tasks + t is repeat r of task t
         npt.assert_array_equal(classes[20 * repeat : 20 * repeat + 20], sets)
