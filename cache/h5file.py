@@ -1,6 +1,7 @@
 """Datasets and attributes of an HDF5 file, as far as format 1 uses HDF5: contiguous, in groups."""
 
 import math
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from mmap import mmap
@@ -17,9 +18,7 @@ _ATTRIBUTE, _CONTINUED, _ATTRIBUTES = 0x0C, 0x10, 0x15
 _KNOWN: Final = {
     _SPACE, _LINKS, _TYPE, _LINK, _EXTERNAL, _LAYOUT, _ATTRIBUTE, _ATTRIBUTES,
 }  # fmt: skip
-_KINDS: Final = {
-    1: "compact", 2: "chunked or compressed", 3: "virtual",
-}  # fmt: skip
+_KINDS: Final = {0: "compact", 1: "kept in other files", 2: "chunked or compressed", 3: "virtual"}
 _NUMBERS: Final = {
     **{
         (bytes([0, 8 * (kind == "i"), 0, 0, size, 0, 0, 0, 0, 0, 8 * size, 0])): f"<{kind}{size}"
@@ -29,6 +28,7 @@ _NUMBERS: Final = {
     bytes([1, 0x20, 15, 0, 2, 0, 0, 0, 0, 0, 16, 0, 10, 5, 0, 10, 15, 0, 0, 0]): "<f2",
     bytes([1, 0x20, 31, 0, 4, 0, 0, 0, 0, 0, 32, 0, 23, 8, 0, 23, 127, 0, 0, 0]): "<f4",
 }
+_MESSAGE: Final = struct.Struct("<BHB")  # type, size, flags
 _TEXT: Final = 3
 _MOST_CHUNKS: Final = 64  # of one header; ours have one
 _MOST_TEXT: Final = (1 << 31) - 1  # the longest 'S' of NumPy
@@ -137,12 +137,15 @@ def _messages(reader: Reader, address: int) -> Messages:
 
 def _chunk(chunk: Cursor, extra: int) -> Iterator[tuple[int, bytes]]:
     """Yield (type, bytes) of each message in one chunk of a header."""
-    while chunk.left >= 4 + extra:
-        kind, size, flags = chunk.number(1), chunk.number(2), chunk.number(1)
-        chunk.take(extra)
+    data, at = chunk.data, chunk.at
+    while len(data) - at >= 4 + extra:
+        kind, size, flags = _MESSAGE.unpack_from(data, at)
+        start, at = at + 4 + extra, at + 4 + extra + size
+        if at > len(data):
+            raise MalformedError("a message ends too early")
         if flags & 2 and kind in (_TYPE, _SPACE):
             raise MalformedError("a type is kept outside its dataset")
-        yield kind, chunk.take(size)
+        yield kind, data[start:at]
 
 
 def _links(reader: Reader, messages: Messages) -> Iterator[tuple[str, int | None]]:
@@ -206,10 +209,7 @@ def _extent(name: str, messages: Messages) -> Extent:
     shape, dtype, cursor = _shape(space), _dtype(kind), Cursor(where)
     version, layout = cursor.number(1), cursor.number(1)
     if version not in (3, 4) or layout != 1 or _EXTERNAL in messages:
-        how = (
-            _KINDS.get(layout + (layout == 0), "laid out otherwise") if layout != 1 else "external"
-        )
-        raise MalformedError(f"dataset {name!r} is {how}")
+        raise MalformedError(f"dataset {name!r} is {_KINDS.get(layout, 'laid out otherwise')}")
     offset, size = cursor.number(8), cursor.number(8)
     if math.prod(shape) and (offset == UNDEFINED or size != dtype.itemsize * math.prod(shape)):
         raise MalformedError(f"dataset {name!r} is not as long as it says")

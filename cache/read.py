@@ -41,6 +41,13 @@ class FeatureFile:
             return np.empty(shape, dtype)
         return np.ndarray(shape, dtype, buffer=self._map, offset=offset)
 
+    def texts(self, name: str) -> list[str]:
+        """Decode the dataset `name`. Raises XmgError where that is damaged."""
+        try:
+            return decode(self.array(name))
+        except XmgError:
+            raise _damaged(self.path, name) from None
+
     @property
     def names(self) -> list[str]:
         """Every dataset, in name order."""
@@ -111,7 +118,7 @@ class FeatureFile:
     @cached_property
     def classes(self) -> list[str]:
         """The C class names, sorted; a label is an index into this list."""
-        return self._texts("classes")
+        return self.texts("classes")
 
     @property
     def class_offsets(self) -> npt.NDArray[np.int64]:
@@ -142,7 +149,7 @@ class FeatureFile:
     @property
     def rejects(self) -> list[tuple[str, str]]:
         """(id, reason) of each input that could not be read."""
-        return list(zip(self._texts("rejects/id"), self._texts("rejects/reason"), strict=True))
+        return list(zip(self.texts("rejects/id"), self.texts("rejects/reason"), strict=True))
 
     @property
     def dataset(self) -> str:
@@ -173,12 +180,6 @@ class FeatureFile:
             raise _damaged(self.path, "class_index/offsets")
         if self.is_sequence and (self.offsets[0] != 0 or self.offsets[-1] != len(self.frames)):
             raise _damaged(self.path, "offsets")
-
-    def _texts(self, name: str) -> list[str]:
-        try:
-            return decode(self.array(name))
-        except XmgError:
-            raise _damaged(self.path, name) from None
 
     def _check_range(self, name: str, values: layout.Array, low: int, stop: int) -> None:
         if len(values) and not (values.min() >= low and values.max() < stop):
