@@ -1,11 +1,11 @@
 """Fetch rows of a feature file: at the speed of memory, and never from outside the file."""
 
 import math
-from collections.abc import Sequence
 from itertools import pairwise
 from threading import Thread
 from time import perf_counter
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import numba
 import numpy as np
@@ -21,6 +21,7 @@ from xmg.engine.kernels.gather import gather
 _WORDS: Final = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 _THREAD_BYTES: Final = 1 << 20  # what a thread must copy to be worth its start
 Words = npt.NDArray[Any]
+_tables: WeakKeyDictionary[FeatureFile, Words] = WeakKeyDictionary()
 
 
 def fetch(file: FeatureFile, rows: Rows) -> Tensor:
@@ -38,15 +39,19 @@ def fetch_stored(
     `out` (..., D), contiguous and in the file's dtype, is filled instead of new memory. Raises
     XmgError for a row that the file does not have, which is what a damaged index leads to.
     """
-    table: npt.NDArray[Any] = file.features
-    flat = np.ascontiguousarray(rows, np.int64).reshape(-1)
-    shape = (*rows.shape, table.shape[1])
-    batch = np.empty(shape, table.dtype) if out is None else _checked(out, shape, table.dtype)
-    source, target = _as_words(table, batch.reshape(-1, table.shape[1]))
+    words, flat = _words_of(file), np.ascontiguousarray(rows, np.int64).reshape(-1)
+    shape = (*rows.shape, file.dim)
+    batch = np.empty(shape, file.dtype) if out is None else _checked(out, shape, file.dtype)
+    target = batch.reshape(flat.size, file.dim).view(words.dtype)
     readahead.announce(file, flat)
     began = perf_counter()
-    _gather(file, source, flat, target, n_threads or n_threads_for(batch.nbytes))
+    done = _gather(words, flat, target, n_threads or n_threads_for(batch.nbytes))
     readahead.learn(file, flat.size, batch.nbytes, perf_counter() - began)
+    if done < flat.size:
+        raise XmgError(
+            f"{file.path} has {len(words):,} rows, and row {flat[done]} was asked for: an index is "
+            "damaged. fix: xmg cache verify says what; extract it again"
+        )
     return torch.from_numpy(batch) if out is None else out
 
 
@@ -63,25 +68,31 @@ def _checked(out: Tensor, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.N
     return batch
 
 
-def _as_words(table: npt.NDArray[Any], batch: npt.NDArray[Any]) -> tuple[Words, Words]:
-    """Both as the widest words that a row is made of: fewer to copy, and Numba has no float16."""
-    width = table.shape[1] * table.itemsize
-    word = _WORDS[math.gcd(8, width, table.ctypes.data, batch.ctypes.data)]
-    return table.view(word), batch.view(word)
+def _words_of(file: FeatureFile) -> Words:
+    """The features as the widest words that a row is made of: fewer to copy, and Numba has no
+    float16. Looked up, as making it anew would take as long as copying some rows."""
+    words = _tables.get(file)
+    if words is None:
+        features = file.features
+        word = _WORDS[math.gcd(8, features.shape[1] * features.itemsize)]
+        words = _tables[file] = features.view(word)
+    return words
 
 
-def _gather(file: FeatureFile, source: Words, rows: Rows, target: Words, n_threads: int) -> None:
-    """Gather in slices of the batch, one for each thread.
+def _gather(words: Words, rows: Rows, target: Words, n_threads: int) -> int:
+    """Gather in slices of the batch, one for each thread; returns as the kernel does.
 
     Plain threads, started anew: Numba's own abort the process where two threads of a program
     use them at once, and do not survive a fork.
     """
+    if n_threads == 1:
+        return gather(words, rows, target)
     bounds = [rows.size * i // n_threads for i in range(n_threads + 1)]
     parts = [slice(a, b) for a, b in pairwise(bounds)]
     done = [0] * n_threads
 
     def copy(i: int) -> None:
-        done[i] = gather(source, rows[parts[i]], target[parts[i]])
+        done[i] = gather(words, rows[parts[i]], target[parts[i]])
 
     threads = [Thread(target=copy, args=(i,)) for i in range(1, n_threads)]
     for thread in threads:
@@ -89,15 +100,5 @@ def _gather(file: FeatureFile, source: Words, rows: Rows, target: Words, n_threa
     copy(0)
     for thread in threads:
         thread.join()
-    _refuse_outside(file, rows, parts, done)
-
-
-def _refuse_outside(
-    file: FeatureFile, rows: Rows, parts: Sequence[slice], done: Sequence[int]
-) -> None:
-    for part, n in zip(parts, done, strict=True):
-        if n < part.stop - part.start:
-            raise XmgError(
-                f"{file.path} has {len(file.features):,} rows, and row {rows[part.start + n]} was "
-                "asked for: an index is damaged. fix: xmg cache verify says what; extract it again"
-            )
+    bad = (b.start + n for b, n in zip(parts, done, strict=True) if n < b.stop - b.start)
+    return next(bad, rows.size)

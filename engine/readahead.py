@@ -19,6 +19,7 @@ from xmg.cache import FeatureFile
 from xmg.cache.pairs import Rows
 
 _STEP: Final = 1 << 20  # small, so that a batch of random rows never waits long behind it
+_CALL_SECONDS: Final = 1e-4
 _ROW_SECONDS: Final = 5e-6  # from memory a row takes less, even on pages met for the first time
 _BYTE_SECONDS: Final = 1e-9
 _SHARE: Final = 0.5  # of the free memory that a whole file may take
@@ -55,7 +56,8 @@ def learn(file: FeatureFile, n_rows: int, n_bytes: int, seconds: float) -> None:
     disk = _disk_of(file)
     if disk is None or not n_rows:
         return
-    disk.slow = seconds > n_rows * _ROW_SECONDS + n_bytes * _BYTE_SECONDS
+    expected = _CALL_SECONDS + n_rows * _ROW_SECONDS + n_bytes * _BYTE_SECONDS
+    disk.slow = seconds > expected
     if disk.slow and not disk.loading:
         disk.loading = True
         start, stop = _span(file)
@@ -75,14 +77,12 @@ def free_memory() -> int:
 
 def _disk_of(file: FeatureFile) -> _Disk | None:
     """The file's entry; None where the system takes no advice or the file was moved away."""
-    if file not in _disks and hasattr(os, "posix_fadvise"):
-        try:
-            disk = _Disk(os.open(file.path, os.O_RDONLY))
-        except OSError:
-            return None
-        _disks[file] = disk
-        finalize(file, os.close, disk.fd)
-    return _disks.get(file)
+    disk = _disks.get(file)
+    if disk is None and hasattr(os, "posix_fadvise"):
+        with suppress(OSError):
+            disk = _disks[file] = _Disk(os.open(file.path, os.O_RDONLY))
+            finalize(file, os.close, disk.fd)
+    return disk
 
 
 def _span(file: FeatureFile) -> tuple[int, int]:
