@@ -222,7 +222,7 @@ def _shape(message: bytes) -> tuple[int, ...]:
     if version not in (1, 2) or rank > 2 or flags & 2:
         raise MalformedError(f"a dataset has {rank} dimensions in a space of version {version}")
     if version == 2 and cursor.number(1) > 1:
-        return (0,)  # no data at all
+        raise MalformedError("a dataset has no shape")
     cursor.take(5 if version == 1 else 0)
     return tuple(cursor.number(8) for _ in range(rank))
 
