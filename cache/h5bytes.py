@@ -11,6 +11,7 @@ from typing import Final
 
 UNDEFINED: Final = (1 << 64) - 1  # an address that leads nowhere
 MOST_BYTES: Final = 1 << 23  # of structures in one file; ours have about 300 bytes a dataset
+_MOST_AT_ONCE: Final = 1 << 20  # of one structure; ours have up to 64 KiB
 _LOOK: Final = 64  # bytes of work that even an empty structure is
 _WORD: Final = 0xFFFFFFFF
 
@@ -20,20 +21,16 @@ class MalformedError(ValueError):
 
 
 class Cursor:
-    """Numbers, little-endian, and bytes, one after the other; past the end is MalformedError."""
+    """Numbers, little-endian, and bytes from `at` to `stop`; going further is MalformedError."""
 
-    def __init__(self, data: bytes, at: int = 0) -> None:
+    def __init__(self, data: bytes, at: int = 0, stop: int | None = None) -> None:
         self.data, self.at = data, at
-
-    @property
-    def left(self) -> int:
-        """Bytes that are still to come."""
-        return len(self.data) - self.at
+        self.stop = len(data) if stop is None else stop
 
     def take(self, n: int) -> bytes:
         """Return the next n bytes."""
         start, self.at = self.at, self.at + n
-        if self.at > len(self.data):
+        if self.at > self.stop:
             raise MalformedError("a structure ends too early")
         return self.data[start : self.at]
 
@@ -69,7 +66,7 @@ class Reader:
     def spend(self, size: int) -> None:
         """Count one more look at `size` bytes; raises MalformedError beyond MOST_BYTES."""
         self._left -= size + _LOOK
-        if self._left < 0:
+        if self._left < 0 or size > _MOST_AT_ONCE:
             raise MalformedError("its structures are larger than those of any feature file")
 
     def signed(self, at: int, signature: bytes, size: int) -> Cursor:
@@ -79,22 +76,21 @@ class Reader:
             raise MalformedError(
                 f"no structure {signature.decode('latin-1')!r} where one should be"
             )
-        check(data[:-4], int.from_bytes(data[-4:], "little"))
-        return Cursor(data[:-4], 4)
+        check(memoryview(data)[:-4], data[-4:])
+        return Cursor(data, 4, size)
 
 
-def check(data: bytes, checksum: int) -> None:
+def check(data: bytes | memoryview, checksum: bytes) -> None:
     """Raise MalformedError where bytes differ from their checksum."""
-    if lookup3(data) != checksum:
+    if lookup3(data) != int.from_bytes(checksum, "little"):
         raise MalformedError("the checksum of a structure is wrong")
 
 
-def lookup3(data: bytes) -> int:
+def lookup3(data: bytes | memoryview) -> int:
     """Jenkins' hash of 32 bits (https://burtleburtle.net/bob/c/lookup3.c), which HDF5 uses."""
     a = b = c = (0xDEADBEEF + len(data)) & _WORD
-    padded = data + bytes(-len(data) % 12)
-    words = struct.unpack(f"<{len(padded) // 4}I", padded)
-    for x, y, z in zip(words[:-3:3], words[1:-3:3], words[2:-3:3], strict=True):
+    last = max(len(data) - 1, 0) // 12 * 12
+    for x, y, z in struct.iter_unpack("<III", data[:last]):
         a, b, c = (a + x) & _WORD, (b + y) & _WORD, (c + z) & _WORD
         a, c = (a - c ^ (c << 4 | c >> 28)) & _WORD, (c + b) & _WORD
         b, a = (b - a ^ (a << 6 | a >> 26)) & _WORD, (a + c) & _WORD
@@ -102,8 +98,9 @@ def lookup3(data: bytes) -> int:
         a, c = (a - c ^ (c << 16 | c >> 16)) & _WORD, (c + b) & _WORD
         b, a = (b - a ^ (a << 19 | a >> 13)) & _WORD, (a + c) & _WORD
         c, b = (c - b ^ (b << 4 | b >> 28)) & _WORD, (b + a) & _WORD
-    if words:
-        a, b, c = (a + words[-3]) & _WORD, (b + words[-2]) & _WORD, (c + words[-1]) & _WORD
+    if len(data):
+        x, y, z = struct.unpack("<III", bytes(data[last:]).ljust(12, b"\0"))
+        a, b, c = (a + x) & _WORD, (b + y) & _WORD, (c + z) & _WORD
         for k in (14, 11, 25, 16, 4, 14, 24):
             a, b, c = b, ((c ^ b) - (b << k | b >> (32 - k))) & _WORD, a
         c = b

@@ -129,7 +129,9 @@ def _messages(reader: Reader, address: int) -> Messages:
         for kind, message in _chunk(chunk, 2 * (flags >> 2 & 1)):
             if kind in _KNOWN:
                 found.setdefault(kind, []).append(message)
-            if kind == _CONTINUED and len(chunks) < _MOST_CHUNKS:
+            if kind == _CONTINUED:
+                if len(chunks) == _MOST_CHUNKS:
+                    raise MalformedError("a header lies in too many places")
                 at, size = (Cursor(message, 8 * i).number(8) for i in range(2))
                 chunks.append(reader.signed(at, b"OCHK", max(size - 4, 4)))
     return found
@@ -137,11 +139,11 @@ def _messages(reader: Reader, address: int) -> Messages:
 
 def _chunk(chunk: Cursor, extra: int) -> Iterator[tuple[int, bytes]]:
     """Yield (type, bytes) of each message in one chunk of a header."""
-    data, at = chunk.data, chunk.at
-    while len(data) - at >= 4 + extra:
+    data, at, stop = chunk.data, chunk.at, chunk.stop
+    while stop - at >= 4 + extra:
         kind, size, flags = _MESSAGE.unpack_from(data, at)
         start, at = at + 4 + extra, at + 4 + extra + size
-        if at > len(data):
+        if at > stop:
             raise MalformedError("a message ends too early")
         if flags & 2 and kind in (_TYPE, _SPACE):
             raise MalformedError("a type is kept outside its dataset")

@@ -94,7 +94,7 @@ class Heap:
         cursor = Cursor(name)
         kind = cursor.number(1) >> 4
         if kind == _HUGE:
-            return self._get_huge(cursor.take(8) if cursor.left >= 8 else cursor.take(cursor.left))
+            return self._get_huge(cursor.take(min(8, len(name) - 1)))
         if kind != _MANAGED:
             raise MalformedError("a heap has an object of an unknown kind")
         offset, length = cursor.number(self._offset_size), cursor.number(self._length_size)
@@ -146,7 +146,7 @@ class Heap:
                 raise MalformedError("a heap lacks a block")
             if self._signed:
                 zeroed = block[:at] + bytes(4) + block[at + 4 :]
-                check(zeroed, int.from_bytes(block[at : at + 4], "little"))
+                check(zeroed, block[at : at + 4])
             self._blocks[address] = block
         return self._blocks[address]
 

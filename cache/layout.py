@@ -142,10 +142,9 @@ def structure_checksum(fd: int, extents: Mapping[str, Extent]) -> int:
     ]
     crc, position = 0, 0
     for start, stop in [*sorted(spans), (os.fstat(fd).st_size, 0)]:
-        while position < start:
-            data = os.pread(fd, min(1 << 23, start - position), position)
+        while position < start and (data := os.pread(fd, min(1 << 23, start - position), position)):
             crc, position = zlib.crc32(data, crc), position + len(data)
-        position = stop
+        position = max(position, stop)
     return crc
 
 

@@ -24,11 +24,14 @@ _ALWAYS: Final = (
 
 
 def is_hdf5(path: Path) -> bool:
-    """Whether a regular file begins like HDF5, damaged or not."""
+    """Whether a regular file begins like HDF5, damaged or not. Raises XmgError if unreadable."""
     if not path.is_file():
         return False
-    with open(path, "rb") as file:
-        return file.read(8) == h5file.SIGNATURE
+    try:
+        with open(path, "rb") as file:
+            return file.read(8) == h5file.SIGNATURE
+    except OSError as error:
+        raise _cannot_open(path, error) from None
 
 
 def map_file(path: Path) -> mmap.mmap:
@@ -95,7 +98,7 @@ def _cannot_open(path: Path, error: OSError | ValueError) -> XmgError:
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         fix = f"fix: xmg extract DATA --encoder NAME -o {path}"
         return XmgError(f"no feature file at {path}. {fix}")
-    return XmgError(f"cannot open {path}: {error.strerror}")
+    return XmgError(f"cannot open {path}: {error.strerror}. fix: mend the path or its permissions")
 
 
 def _check_format(path: Path, attributes: Attributes) -> None:
