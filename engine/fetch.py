@@ -15,8 +15,9 @@ from torch import Tensor
 
 from xmg.cache import FeatureFile, XmgError
 from xmg.cache.pairs import Rows
-from xmg.engine import readahead
+from xmg.engine.disk import Disk, announce, disk_of, learn
 from xmg.engine.kernels.gather import gather
+from xmg.engine.kernels.syscalls import read_rows
 
 _WORDS: Final = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 _THREAD_BYTES: Final = 1 << 20  # what a thread must copy to be worth its start
@@ -43,10 +44,9 @@ def fetch_stored(
     shape = (*rows.shape, file.dim)
     batch = np.empty(shape, file.dtype) if out is None else _checked(out, shape, file.dtype)
     target = batch.reshape(flat.size, file.dim).view(words.dtype)
-    readahead.announce(file, flat)
-    began = perf_counter()
-    done = _gather(words, flat, target, n_threads or n_threads_for(batch.nbytes))
-    readahead.learn(file, flat.size, batch.nbytes, perf_counter() - began)
+    done = _timed_gather(file, words, flat, target, n_threads or n_threads_for(batch.nbytes))
+    if done < 0:
+        raise XmgError(f"{file.path}: the disk cannot read row {flat[-1 - done]}")
     if done < flat.size:
         raise XmgError(
             f"{file.path} has {len(words):,} rows, and row {flat[done]} was asked for: an index is "
@@ -79,26 +79,53 @@ def _words_of(file: FeatureFile) -> Words:
     return words
 
 
-def _gather(words: Words, rows: Rows, target: Words, n_threads: int) -> int:
-    """Gather in slices of the batch, one for each thread; returns as the kernel does.
+def _timed_gather(
+    file: FeatureFile, words: Words, rows: Rows, target: Words, n_threads: int
+) -> int:
+    """Gather with what is known of the file's disk, and learn from how long it takes."""
+    disk = disk_of(file)
+    if disk is None or not rows.size:
+        return _gather(words, None, rows, target, n_threads)
+    announce(disk, rows)
+    began = perf_counter()
+    done = _gather(words, disk, rows, target, n_threads)
+    learn(disk, file, rows.size, perf_counter() - began)
+    return done
+
+
+def _gather(words: Words, disk: Disk | None, rows: Rows, target: Words, n_threads: int) -> int:
+    """Gather in slices of the batch, one for each thread; returns as the kernels do.
 
     Plain threads, started anew: Numba's own abort the process where two threads of a program
     use them at once, and do not survive a fork.
     """
+
+    def copy(part: slice) -> int:
+        if disk and not disk.fits:
+            read: int = read_rows(disk.fd, disk.offset, disk.n_rows, rows[part], target[part])
+            return read
+        return gather(words, rows[part], target[part])
+
     if n_threads == 1:
-        return gather(words, rows, target)
-    bounds = [rows.size * i // n_threads for i in range(n_threads + 1)]
-    parts = [slice(a, b) for a, b in pairwise(bounds)]
+        return copy(slice(None))
+    parts = list(pairwise(rows.size * i // n_threads for i in range(n_threads + 1)))
     done = [0] * n_threads
 
-    def copy(i: int) -> None:
-        done[i] = gather(words, rows[parts[i]], target[parts[i]])
+    def run(i: int) -> None:
+        done[i] = copy(slice(*parts[i]))
 
-    threads = [Thread(target=copy, args=(i,)) for i in range(1, n_threads)]
+    threads = [Thread(target=run, args=(i,)) for i in range(1, n_threads)]
     for thread in threads:
         thread.start()
-    copy(0)
+    run(0)
     for thread in threads:
         thread.join()
-    bad = (b.start + n for b, n in zip(parts, done, strict=True) if n < b.stop - b.start)
-    return next(bad, rows.size)
+    return _first_failure(parts, done, rows.size)
+
+
+def _first_failure(parts: list[tuple[int, int]], done: list[int], n: int) -> int:
+    """Return what one kernel over all n rows would have."""
+    for (start, stop), found in zip(parts, done, strict=True):
+        if found < stop - start:
+            return found - start if found < 0 else found + start
+    return n

@@ -18,11 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmg.cache import FeatureFile, XmgError
+from xmg.engine import disk
 from xmg.engine import fetch as module
-from xmg.engine import readahead
 from xmg.engine.episodes import draw_tasks
 from xmg.engine.fetch import fetch, fetch_stored, n_threads_for
 from xmg.engine.kernels.gather import gather
+from xmg.engine.kernels.syscalls import announce_rows, read_rows
 from xmg.engine.pool import pool_of
 
 WORDS = [np.uint8, np.uint16, np.uint32, np.uint64]
@@ -149,6 +150,11 @@ def test_a_damaged_class_index_where_recordings_are_looked_up(tmp_path):
 def advised(monkeypatch):
     """Byte ranges that the system was told of."""
     ranges = []
+
+    def rows_of(fd, offset, n_rows, rows, width):
+        ranges.extend((offset + row * width, width) for row in rows.tolist())
+
+    monkeypatch.setattr(disk, "announce_rows", rows_of)
     monkeypatch.setattr(os, "posix_fadvise", lambda fd, at, n, kind: ranges.append((at, n)))
     return ranges
 
@@ -188,19 +194,63 @@ def test_rows_from_the_disk_are_announced_and_the_file_loaded_once(tmp_path, adv
     assert (start + 18, 6) not in advised
 
 
-def test_a_file_that_does_not_fit_in_memory_is_not_loaded(tmp_path, advised, monkeypatch):
+@pytest.fixture
+def little_memory(monkeypatch):
+    monkeypatch.setattr(disk, "free_memory", lambda: 100)
+
+
+def test_a_file_that_does_not_fit_in_memory_is_not_loaded(
+    tmp_path, advised, little_memory, monkeypatch
+):
     file, _ = write(tmp_path)
-    monkeypatch.setattr(readahead, "free_memory", lambda: 107)  # of 54 bytes of features
     fetch_for(file, [1], 1.0, monkeypatch)
     settle()
     assert [n for _, n in advised] == [6]
 
 
-def test_rows_outside_the_file_are_no_reason_to_ask_the_disk(tmp_path, advised):
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("dim", [7, 1024])
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_a_file_that_does_not_fit_in_memory_is_read(tmp_path, little_memory, dim, dtype, n_threads):
+    file, x = write(tmp_path, dim=dim, dtype=dtype)
+    rows = np.array([[3, 3, 0], [8, 1, 2]])
+    assert not disk.disk_of(file).fits
+    for _ in range(2):
+        npt.assert_array_equal(fetch_stored(file, rows, n_threads=n_threads).numpy(), x[rows])
+    with pytest.raises(XmgError, match="has 9 rows, and row -2 was"):
+        fetch_stored(file, np.array([1, 2, 5, -2]), n_threads=n_threads)
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_a_disk_that_cannot_read(tmp_path, little_memory, n_threads):
     file, _ = write(tmp_path)
-    with pytest.raises(XmgError, match="row -4"):
-        fetch_stored(file, np.array([-4, 2**60]))
-    assert not advised
+    fetch_stored(file, np.array([7]))
+    os.truncate(file.path, file.extents["features"][0] + 6 * 7)
+    with pytest.raises(XmgError, match=r"3\.h5: the disk cannot read row 7"):
+        fetch_stored(file, np.array([1, 2, 5, 3, 4, 7]), n_threads=n_threads)
+
+
+@given(st.integers(1, 9), st.integers(0, 20), st.lists(st.integers(-2, 12), max_size=9))
+def test_read_rows_twin(tmp_path_factory, n, dim, rows):
+    table = np.random.default_rng(n).integers(0, 2**16, (n, dim)).astype(np.uint16)
+    path = tmp_path_factory.mktemp("rows") / "rows"
+    path.write_bytes(b"before" + table.tobytes())
+    out = np.full((len(rows), dim), 7, np.uint16)
+    done, copied = naive.gather(table.tolist(), rows)
+    with path.open("rb") as data:
+        rows = np.array(rows, np.int64)
+        assert read_rows(data.fileno(), 6, n, rows, out) == done
+        announce_rows(data.fileno(), 6, n, rows, 2 * dim)
+    expected = copied if done == len(rows) else np.full_like(out, 7)
+    npt.assert_array_equal(out, np.reshape(expected, out.shape))
+
+
+def test_a_file_that_was_replaced_is_read_from_its_map(tmp_path, little_memory):
+    file, x = write(tmp_path)
+    other = synthetic.write(tmp_path / "other.h5", 1 + x, synthetic.names(9, 1), dtype="float16")
+    other.path.replace(file.path)
+    assert disk.disk_of(file) is None
+    npt.assert_array_equal(fetch_stored(file, np.array([4])).numpy(), x[[4]])
 
 
 def test_a_file_that_was_moved_away_is_still_read(tmp_path):
@@ -225,4 +275,4 @@ def test_nothing_stays_open_behind_a_file(tmp_path):
 
 
 def test_free_memory():
-    assert 0 < readahead.free_memory() < 1 << 60
+    assert 0 < disk.free_memory() < 1 << 60

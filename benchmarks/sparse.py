@@ -1,0 +1,95 @@
+"""A feature file of any number of rows that takes little of the disk, and what it costs to use."""
+
+import os
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+
+from xmg.cache import FeatureFile, layout
+from xmg.cache.assemble import attributes_of
+from xmg.cache.journal import Plan
+from xmg.cache.skeleton import skeleton
+from xmg.engine.episodes import draw_tasks
+from xmg.engine.fetch import fetch_stored
+from xmg.engine.pool import pool_of
+
+CLASSES = 64
+SHAPE = (1, 5, 5, 15)
+PARTS = ("opening", "pool", "draw", "draw and gather")
+
+
+def make(path: Path, n: int, dim: int, n_classes: int, per_class: int) -> None:
+    """A file of n rows of zeros; n_classes classes of per_class rows each, spread over all n.
+
+    Only the classes and their index are written; the rest are holes, which read as zeros.
+    """
+    spec = {"dataset": "sparse", "encoder": "", "weights_sha256": ""}
+    plan = Plan("", n, dim, "float16", False, {**spec, "preprocessing": {}, "versions": {}}, 0)
+    length = n_classes * per_class
+    classes = layout.utf8([f"c{c:03d}" for c in range(n_classes)])
+    written, extents = skeleton("features", _shapes(n, dim, length, classes), attributes_of(plan))
+    with open(path, "wb") as file:
+        file.truncate(written.size)
+        for at, data in written.pieces:
+            os.pwrite(file.fileno(), data, at)
+        tables = {
+            "classes": classes,
+            "class_index/offsets": np.arange(0, length + 1, per_class),
+            "class_index/rows": _spread(n, n_classes, per_class),
+        }
+        for name, values in tables.items():
+            file.seek(extents[name][0])
+            values.tofile(file)
+
+
+def _shapes(
+    n: int, dim: int, length: int, classes: layout.Array
+) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    text, number = np.dtype("S1"), np.dtype("<i8")
+    return {
+        "features": ((n, dim), np.dtype("<f2")),
+        "ids": ((n,), np.dtype("S10")),
+        "labels": ((n,), np.dtype("<i4")),
+        "classes": (classes.shape, classes.dtype),
+        "class_index/offsets": ((len(classes) + 1,), number),
+        "class_index/rows": ((length,), number),
+        "contents": ((0, 2), np.dtype("<u8")),
+        "rejects/id": ((0,), text),
+        "rejects/reason": ((0,), text),
+    }
+
+
+def _spread(n: int, n_classes: int, per_class: int) -> np.ndarray:
+    """Row numbers class by class: class c has c, c + s, c + 2 s, ..., a stride over the whole."""
+    stride = n // per_class
+    return np.concatenate([np.arange(per_class) * stride + c for c in range(n_classes)])
+
+
+def measure(path: Path, n_maps: int) -> dict[str, float]:
+    """Median seconds of each part, with the pages in the page cache but in no map.
+
+    Every map is new and serves one episode, as one map would know all pages of a small file
+    after a few. The episode was built once before, by another map, which filled the page cache.
+    """
+    found: dict[str, list[float]] = {name: [] for name in PARTS}
+    for episode in range(n_maps + 1):
+        _episode(path, episode)
+        for name, value in zip(PARTS, _episode(path, episode), strict=True):
+            found[name].append(value)
+    return {name: statistics.median(values[1:]) for name, values in found.items()}
+
+
+def _episode(path: Path, episode: int) -> tuple[float, float, float, float]:
+    times = [time.perf_counter()]
+    file = FeatureFile(path)
+    times.append(time.perf_counter())
+    pool = pool_of(file, file.classes)
+    times.append(time.perf_counter())
+    support, query = draw_tasks(pool, np.uint64(7), episode, SHAPE)
+    times.append(time.perf_counter())
+    fetch_stored(file, np.concatenate([support.ravel(), query.ravel()]))
+    times.append(time.perf_counter())
+    opening, of_pool, drawing, gathering = np.diff(times).tolist()
+    return opening, of_pool, drawing, drawing + gathering

@@ -1,0 +1,49 @@
+"""Every benchmark runs, at toy size; what it measures is for a quiet machine."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+SECTIONS = ("gather", "cold", "copy", "scale", "write")
+
+
+@pytest.fixture
+def benchmark_of(monkeypatch):
+    """Import a benchmark under a name that no package has."""
+    monkeypatch.syspath_prepend(FOLDER)
+
+    def load(name):
+        spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_cache(benchmark_of, tmp_path, capsys, name):
+    if name == "write" and not shutil.which("dd"):
+        pytest.skip("no dd")
+    cache = benchmark_of("cache")
+    assert tuple(cache.SECTIONS) == SECTIONS
+    cache.SECTIONS[name](tmp_path, cache.TOY)
+    assert "ratio" in capsys.readouterr().out
+
+
+def test_what_a_figure_was_measured_on(benchmark_of):
+    about = benchmark_of("machine").about()
+    assert all(word in about for word in ("cores", "NumPy", "HDF5", "commit", "threads"))
+
+
+def test_a_sparse_file_is_a_feature_file(benchmark_of, tmp_path):
+    from xmg.cache import FeatureFile
+
+    sparse = benchmark_of("sparse")
+    sparse.make(tmp_path / "x.h5", 1000, 4, 3, 5)
+    file = FeatureFile(tmp_path / "x.h5")
+    assert len(file) == 1000 and file.features.shape == (1000, 4)
+    assert file.rows_of(2).tolist() == [2, 202, 402, 602, 802]
