@@ -2,7 +2,7 @@
 
 The HDF5 library itself ends the process on some damaged files, and asks for exabytes of memory on
 others, so feature files are opened without it. `h5file` reads what format 1 needs of the
-specification (https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html), no more.
+specification (https://support.hdfgroup.org/documentation/hdf5/latest/_s_p_e_c.html), no more.
 """
 
 import struct

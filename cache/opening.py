@@ -118,7 +118,7 @@ def _check_texts(path: Path, attributes: Attributes) -> None:
     for key in _TEXTS:
         value = attributes.get(key)
         if not isinstance(value, str):
-            raise XmgError(f"{path} lacks the attribute {key!r}. fix: extract it again")
+            raise XmgError(f"{path} lacks the attribute {key!r}, as text. fix: extract it again")
         if key in ("preprocessing", "versions"):
             try:
                 good = isinstance(json.loads(value), dict)

@@ -64,7 +64,7 @@ def look(path: Path, size: int, traced: bool) -> str:
 
 
 def main(folder: Path, first: int, stop: int) -> None:
-    h5bytes.lookup3 = functools.lru_cache(100_000)(h5bytes.lookup3)  # the same bytes come often
+    h5bytes.lookup3 = functools.lru_cache(1000)(h5bytes.lookup3)  # the same bytes come often
     np.seterr(all="ignore")
     files = sorted(folder.glob("*.h5"))
     whole = [path.read_bytes() for path in files[:2]]
