@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from xmg.cache import FeatureFile, layout
-from xmg.cache.assemble import attributes_of
-from xmg.cache.journal import Plan
-from xmg.cache.skeleton import skeleton
+from xmg.cache.writing.assemble import attributes_of
+from xmg.cache.writing.journal import Plan
+from xmg.cache.writing.skeleton import skeleton
 from xmg.engine.episodes import draw_tasks
 from xmg.engine.fetch import fetch_stored
 from xmg.engine.pool import pool_of

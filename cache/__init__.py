@@ -1,11 +1,11 @@
 """What a feature file is: write, map, pair. NumPy and h5py only, no torch."""
 
 from xmg.cache.errors import XmgError
-from xmg.cache.exchange import from_arrays
+from xmg.cache.exchange.arrays import from_arrays
 from xmg.cache.identity import FeatureSpec, Listing, Reject
 from xmg.cache.read import FeatureFile, decode
-from xmg.cache.rows import RowWriter
 from xmg.cache.write import FeatureWriter
+from xmg.cache.writing.rows import RowWriter
 
 __all__ = [
     "FeatureFile",

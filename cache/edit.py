@@ -13,9 +13,9 @@ from xmg.cache.identity import Contents, FeatureSpec, Listing, Reject, differenc
 from xmg.cache.names import closest
 from xmg.cache.outputs import BLOCK_ROWS, Draft, blocks_of, write_draft
 from xmg.cache.read import FeatureFile, decode
-from xmg.cache.rows import Outputs
 from xmg.cache.verify import require_whole
 from xmg.cache.write import Notify
+from xmg.cache.writing.rows import Outputs
 
 Rejects = dict[str, str]  # id -> reason
 

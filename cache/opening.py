@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from xmg.cache import h5file, layout
+from xmg.cache import layout
 from xmg.cache.errors import XmgError
+from xmg.cache.hdf5 import file as h5file
 
 Attributes = Mapping[str, Any]
 Extents = Mapping[str, layout.Extent]
@@ -57,7 +58,7 @@ def map_file(path: Path) -> mmap.mmap:
 
 
 def describe(path: Path, data: mmap.mmap | bytes) -> tuple[Attributes, Extents]:
-    """Read attributes and extents, without the HDF5 library (see `h5bytes`).
+    """Read attributes and extents, without the HDF5 library (see `hdf5`).
 
     Raises XmgError where the bytes are no feature file that this version reads.
     """

@@ -10,14 +10,14 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 import numpy.typing as npt
 
-from xmg.cache import disk
 from xmg.cache.errors import XmgError
 from xmg.cache.identity import FeatureSpec, Listing, fingerprint
 from xmg.cache.opening import is_hdf5
 from xmg.cache.read import FeatureFile
 from xmg.cache.reuse import changes, refuse_others
-from xmg.cache.rows import Outputs
 from xmg.cache.write import FeatureWriter, Notify, real_path, sweep
+from xmg.cache.writing import disk
+from xmg.cache.writing.rows import Outputs
 
 BLOCK_ROWS: Final = 4096
 BLOCK_BYTES: Final = 1 << 24

@@ -11,13 +11,14 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from xmg.cache import disk, layout, lock
-from xmg.cache.assemble import assemble, attributes_of, place
+from xmg.cache import layout
 from xmg.cache.errors import XmgError
 from xmg.cache.identity import FeatureSpec, Listing, differences, fingerprint
-from xmg.cache.journal import Plan, read_journals
-from xmg.cache.rows import Outputs, RowWriter, rows_path
-from xmg.cache.tables import tables_of
+from xmg.cache.writing import disk, lock
+from xmg.cache.writing.assemble import assemble, attributes_of, place
+from xmg.cache.writing.journal import Plan, read_journals
+from xmg.cache.writing.rows import Outputs, RowWriter, rows_path
+from xmg.cache.writing.tables import tables_of
 
 Notify = Callable[[str], None]
 

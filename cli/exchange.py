@@ -9,7 +9,7 @@ from xmg.cache import FeatureFile, XmgError
 from xmg.cli.console import hints
 
 if TYPE_CHECKING:
-    from xmg.cache.exchange import Table
+    from xmg.cache.exchange.arrays import Table
 
 
 def export(
@@ -23,7 +23,7 @@ def export(
 
     Example: xmg cache export photos.h5 photos.parquet
     """
-    from xmg.cache.export import export as run
+    from xmg.cache.exchange.export import export as run
 
     for written in run(FeatureFile(path), out, overwrite=overwrite, notify=tell):
         typer.echo(written)
@@ -56,9 +56,9 @@ def import_(
 
     Example: xmg cache import clip.npy --table rows.csv --encoder clip-vit-b32 -o photos.h5
     """
-    from xmg.cache.arrow import read_arrow
-    from xmg.cache.exchange import from_arrays
-    from xmg.cache.export import suffix_of
+    from xmg.cache.exchange.arrays import from_arrays
+    from xmg.cache.exchange.arrow import read_arrow
+    from xmg.cache.exchange.export import suffix_of
 
     if suffix_of(path) == ".npy":
         if features_column:
@@ -109,8 +109,8 @@ def _read_npy(
     path: Path, table: Path | None, id_column: str | None, label_column: str | None
 ) -> "Table":
     """Read an array, with the table that was named, or else lies beside it."""
-    from xmg.cache.export import table_of
-    from xmg.cache.npy import read_npy
+    from xmg.cache.exchange.export import table_of
+    from xmg.cache.exchange.npy import read_npy
     from xmg.extract.sources.manifest import read_columns
 
     beside = table_of(path)

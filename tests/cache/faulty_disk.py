@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from xmg.cache import disk
+from xmg.cache.writing import disk
 
 _CALLS = ("write_at", "sync", "sync_folder", "truncate", "replace")
 
@@ -19,7 +19,7 @@ class PowerCutError(BaseException):
 
 
 class Disk:
-    """Counts the calls of `xmg.cache.disk` below `root`, and knows what a power cut would leave.
+    """Counts the calls of the real `disk` below `root`, and knows what a power cut would leave.
 
     A file is durable as it was when last synced, a name as it was when its folder was last
     synced; whatever came later is lost. A file that was never synced comes back empty.

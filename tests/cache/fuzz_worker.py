@@ -18,7 +18,8 @@ from pathlib import Path
 import mutations
 import numpy as np
 
-from xmg.cache import FeatureFile, XmgError, h5bytes
+from xmg.cache import FeatureFile, XmgError
+from xmg.cache.hdf5 import structures
 from xmg.cache.verify import damages
 
 SECONDS = 20  # for one file, before SIGALRM ends the process
@@ -64,7 +65,7 @@ def look(path: Path, size: int, traced: bool) -> str:
 
 
 def main(folder: Path, first: int, stop: int) -> None:
-    h5bytes.lookup3 = functools.lru_cache(1000)(h5bytes.lookup3)  # the same bytes come often
+    structures.lookup3 = functools.lru_cache(1000)(structures.lookup3)  # the same bytes come often
     np.seterr(all="ignore")
     files = sorted(folder.glob("*.h5"))
     whole = [path.read_bytes() for path in files[:2]]

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from xmg.cache import FeatureFile, XmgError, rows
+from xmg.cache import FeatureFile, XmgError
+from xmg.cache.writing import rows
 from xmg.extract.pipeline import extract
 from xmg.extract.types import RejectError, Sample, Source
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmg.cache import XmgError, decode, from_arrays
-from xmg.cache.arrow import read_arrow
-from xmg.cache.export import export
+from xmg.cache.exchange.arrow import read_arrow
+from xmg.cache.exchange.export import export
 
 X = np.arange(12, dtype=np.float32).reshape(4, 3)
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import synthetic
 
-from xmg.cache import FeatureWriter, Listing, Reject, XmgError, rows
+from xmg.cache import FeatureWriter, Listing, Reject, XmgError
+from xmg.cache.writing import rows
 
 N, DIM, BATCH = 24, 3, 4
 LISTING = Listing([f"id{i}" for i in range(N)], ["a", "b", None, "c"] * 6)

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from plain import NAMES, read, tables, write
 
 from xmg.cache import XmgError, decode, from_arrays
-from xmg.cache.arrow import read_arrow
 from xmg.cache.edit import spec_of
-from xmg.cache.export import export
-from xmg.cache.npy import read_npy
+from xmg.cache.exchange.arrow import read_arrow
+from xmg.cache.exchange.export import export
+from xmg.cache.exchange.npy import read_npy
 from xmg.cache.verify import damages
 from xmg.extract.sources.manifest import read_columns
 
@@ -124,7 +124,7 @@ def test_a_failed_export_leaves_nothing(tmp_path, monkeypatch):
     def full(fd):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("xmg.cache.disk.sync", full)
+    monkeypatch.setattr("xmg.cache.writing.disk.sync", full)
     for suffix in SUFFIXES:
         with pytest.raises(XmgError, match=r"cannot write .*No space left"):
             export(file, tmp_path / f"b.{suffix}")

@@ -55,7 +55,7 @@ def fuzz(folder: Path, first: int, stop: int) -> list[tuple[int, str]]:
 
 @pytest.mark.parametrize(
     ("first", "stop"),
-    [(0, 10_000), pytest.param(10_000, 110_000, marks=pytest.mark.slow)],
+    [(0, 10_000), pytest.param(10_000, 110_000, marks=pytest.mark.exhaustive)],
 )
 def test_mutations(whole, tmp_path, first, stop):
     for path in whole.iterdir():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xmg.cache import XmgError, decode, from_arrays
-from xmg.cache.npy import read_npy
+from xmg.cache.exchange.npy import read_npy
 
 X = np.arange(12, dtype=np.float32).reshape(4, 3)
 

@@ -13,7 +13,7 @@ import pytest
 import synthetic
 
 from xmg.cache import FeatureFile, layout
-from xmg.cache.skeleton import skeleton
+from xmg.cache.writing.skeleton import skeleton
 
 ROWS = np.arange(60, dtype="f4").reshape(20, 3)
 LABELS = ["a", "b", None, "c"] * 5

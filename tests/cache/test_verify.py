@@ -110,7 +110,7 @@ def test_flipped_bits_of_the_structure(tmp_path):
         check(file.path, file.extents, 8 * byte + int(rng.integers(8)))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("make", [dense, sequences])
 def test_every_bit_that_is_in_use(tmp_path, make):
     """Each bit of each byte that is not zero or lies within 64 bytes of one that is not."""

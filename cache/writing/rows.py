@@ -11,11 +11,11 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from xmg.cache import disk, lock
 from xmg.cache.checksums import RunningChecksums
 from xmg.cache.errors import XmgError
 from xmg.cache.identity import Reject
-from xmg.cache.journal import Journal, Plan, Record
+from xmg.cache.writing import disk, lock
+from xmg.cache.writing.journal import Journal, Plan, Record
 
 Outputs = npt.NDArray[Any] | Sequence[npt.NDArray[Any] | Reject]
 _COMMIT_SECONDS: Final = 2.0

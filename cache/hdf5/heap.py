@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from xmg.cache.h5bytes import UNDEFINED, Cursor, MalformedError, Reader, check
+from xmg.cache.hdf5.structures import UNDEFINED, Cursor, MalformedError, Reader, check
 
 _MANAGED, _HUGE = 0, 1  # kinds of heap objects
 _HUGE_RECORDS, LINK_RECORDS, ATTRIBUTE_RECORDS = 1, 5, 8  # types of B-trees

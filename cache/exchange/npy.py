@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xmg.cache.errors import XmgError
-from xmg.cache.exchange import Table, check_dtype, rows_of
+from xmg.cache.exchange.arrays import Table, check_dtype, rows_of
 from xmg.cache.names import chosen
 from xmg.cache.outputs import blocks_of, required_file
 from xmg.cache.read import FeatureFile, decode

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from xmg.cache import layout
-from xmg.cache.assemble import Placement
 from xmg.cache.identity import Listing
+from xmg.cache.writing.assemble import Placement
 
 
 def tables_of(listing: Listing, placed: Placement, sequences: bool) -> Mapping[str, layout.Array]:

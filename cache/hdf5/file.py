@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from xmg.cache.h5bytes import UNDEFINED, Cursor, MalformedError, Reader
-from xmg.cache.h5heap import ATTRIBUTE_RECORDS, LINK_RECORDS, objects
+from xmg.cache.hdf5.heap import ATTRIBUTE_RECORDS, LINK_RECORDS, objects
+from xmg.cache.hdf5.structures import UNDEFINED, Cursor, MalformedError, Reader
 
 SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 _SPACE, _LINKS, _TYPE, _LINK, _EXTERNAL, _LAYOUT = 0x01, 0x02, 0x03, 0x06, 0x07, 0x08

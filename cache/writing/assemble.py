@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from xmg.cache import disk, layout
+from xmg.cache import layout
 from xmg.cache.checksums import block_checksums
-from xmg.cache.journal import Plan, Record
-from xmg.cache.rows import rows_path
-from xmg.cache.skeleton import Writes, skeleton
+from xmg.cache.writing import disk
+from xmg.cache.writing.journal import Plan, Record
+from xmg.cache.writing.rows import rows_path
+from xmg.cache.writing.skeleton import Writes, skeleton
 
 Tables = Mapping[str, layout.Array]
 Ints = npt.NDArray[np.int64]

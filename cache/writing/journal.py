@@ -14,8 +14,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from xmg.cache import disk, lock
 from xmg.cache.errors import XmgError
+from xmg.cache.writing import disk, lock
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from xmg.cache.arrow import RESERVED as ARROW_NAMES
-from xmg.cache.arrow import pyarrow, write_arrow
 from xmg.cache.errors import XmgError
-from xmg.cache.npy import RESERVED as CSV_NAMES
-from xmg.cache.npy import write_npy, write_rows
+from xmg.cache.exchange.arrow import RESERVED as ARROW_NAMES
+from xmg.cache.exchange.arrow import pyarrow, write_arrow
+from xmg.cache.exchange.npy import RESERVED as CSV_NAMES
+from xmg.cache.exchange.npy import write_npy, write_rows
 from xmg.cache.outputs import appearing, check_free
 from xmg.cache.read import FeatureFile
 from xmg.cache.write import Notify

@@ -1,7 +1,7 @@
 """Read bytes of an HDF5 file that may be damaged, or made to do harm.
 
 The HDF5 library itself ends the process on some damaged files, and asks for exabytes of memory on
-others, so feature files are opened without it. `h5file` reads what format 1 needs of the
+others, so feature files are opened without it. `file` reads what format 1 needs of the
 specification (https://support.hdfgroup.org/documentation/hdf5/latest/_s_p_e_c.html), no more.
 """
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmg.cache import FeatureFile, FeatureSpec, FeatureWriter, Listing, layout
-from xmg.cache.h5bytes import MalformedError, lookup3
-from xmg.cache.h5file import attributes, datasets, open_root
+from xmg.cache.hdf5.file import attributes, datasets, open_root
+from xmg.cache.hdf5.structures import MalformedError, lookup3
 
 
 @given(st.binary(max_size=70))

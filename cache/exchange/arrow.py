@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from xmg.cache.edit import spec_of
 from xmg.cache.errors import XmgError
-from xmg.cache.exchange import Block, Rows, Table
+from xmg.cache.exchange.arrays import Block, Rows, Table
 from xmg.cache.identity import FeatureSpec
 from xmg.cache.names import chosen
 from xmg.cache.outputs import blocks_of, required_file

@@ -14,8 +14,8 @@ from xmg.cache.identity import Contents, FeatureSpec, Listing, Reject, content_d
 from xmg.cache.layout import FEATURE_DTYPES
 from xmg.cache.outputs import BLOCK_BYTES, BLOCK_ROWS, Draft, write_draft
 from xmg.cache.read import FeatureFile
-from xmg.cache.rows import Outputs
 from xmg.cache.write import Notify
+from xmg.cache.writing.rows import Outputs
 
 Array = npt.NDArray[Any]
 Block = Array | Sequence[Array]

@@ -1,0 +1,1 @@
+"""Features from and for other programs: arrays, .npy, Parquet and Arrow."""
