@@ -79,7 +79,7 @@ def test_flipped_bits_anywhere(tmp_path, make, n):
     file = make(tmp_path / "a.h5", n)
     assert list(damages(file)) == []
     rng = np.random.default_rng(n)
-    for bit in rng.integers(8 * file.path.stat().st_size, size=300).tolist():
+    for bit in rng.integers(8 * file.path.stat().st_size, size=300 if n == 8 else 150).tolist():
         check(file.path, file.extents, bit)
     assert list(damages(FeatureFile(file.path))) == []
 
@@ -92,7 +92,7 @@ def test_flipped_bits_of_every_dataset(tmp_path, make, n):
     for name, extent in file.extents.items():
         if not layout.size_of(extent):
             continue
-        bits = rng.integers(8 * layout.size_of(extent), size=20) + 8 * extent[0]
+        bits = rng.integers(8 * layout.size_of(extent), size=20 if n == 8 else 8) + 8 * extent[0]
         results = [check(file.path, file.extents, bit) for bit in bits.tolist()]
         if not name.startswith("checksums/"):
             assert {place.dataset for _, place in results} == {name}
