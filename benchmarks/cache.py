@@ -41,7 +41,7 @@ class Size(NamedTuple):
     rounds: int = 5
     episodes: int = 1000  # a round from memory; a peer gets as many as take about as long
     cold_bytes: Sequence[int] = (80 << 20, 800 << 20, 6 << 30)
-    cold_episodes: int = 200
+    cold_episodes: Sequence[int] = (200, 2000)
     copy_bytes: int = 256 << 20
     rows: Sequence[int] = (10**4, 10**9)
     indexed: int = 10**6  # rows of each class that is drawn from
@@ -51,7 +51,7 @@ class Size(NamedTuple):
     reads: int = 2000
 
 
-TOY = Size((3, 8), 1, 5, (4 << 20,), 3, 1 << 20, (10**4, 10**7), 10**3, 2, 1 << 20, 100, 50)
+TOY = Size((3, 8), 1, 5, (4 << 20,), (3, 6), 1 << 20, (10**4, 10**7), 10**3, 2, 1 << 20, 100, 50)
 
 
 def make_file(path: Path, n_bytes: int, dim: int) -> FeatureFile:
@@ -122,26 +122,36 @@ def cold(folder: Path, size: Size) -> None:
     print("the page cache is emptied of the file by posix_fadvise(DONTNEED), with no map open")
     path, dim = folder / "cold.h5", size.dims[-1]
     for n_bytes in size.cold_bytes:
-        pool = pool_of(file := make_file(path, n_bytes, dim), file.classes)
-        episodes = [draw(pool, 5, r * 10**4, size.cold_episodes) for r in range(size.rounds + 1)]
-        del file, pool
+        make_file(path, n_bytes, dim)
         machine.drop(path)
         sequential, one, many = machine.disk_limits(path, size.reads)
-        found = medians(
-            size.rounds,
-            {
-                "xmg": lambda r: _cold_rate(path, episodes[r]),  # noqa: B023
-                "h5py": lambda r: _cold_h5py(path, episodes[r]),  # noqa: B023
-            },
-        )
-        n_rows = episodes[0][0].size
+        n_rows = N_WAY * (5 + N_QUERY)
         print(
-            f"{dim}-d, 5-shot, {n_bytes / 2**20:,.0f} MiB, first {size.cold_episodes} episodes: "
-            f"xmg {found['xmg']:,.0f}/s, h5py {found['h5py']:,.0f}/s, ratio "
-            f"{found['xmg'] / found['h5py']:.1f}. The disk reads {sequential / 1e9:.2f} GB/s in "
-            f"sequence and {one:,.0f} pages/s at random, {many:,.0f} with 32 at a time, which is "
+            f"{dim}-d, 5-shot, {n_bytes / 2**20:,.0f} MiB: the disk reads {sequential / 1e9:.2f} "
+            f"GB/s in sequence, {one:,.0f} pages/s at random and {many:,.0f} with 32 at a time: "
             f"{one / n_rows:,.0f} and {many / n_rows:,.0f} episodes/s"
         )
+        for n in size.cold_episodes:
+            if n * n_bytes <= 2000 << 30:  # h5py would take many minutes
+                _cold(path, n, size.rounds)
+
+
+def _cold(path: Path, n: int, rounds: int) -> None:
+    file = FeatureFile(path)
+    pool = pool_of(file, file.classes)
+    episodes = [draw(pool, 5, r * n, n) for r in range(rounds + 1)]
+    del file, pool  # pages of a map cannot be dropped
+    found = medians(
+        rounds,
+        {
+            "xmg": lambda r: _cold_rate(path, episodes[r]),
+            "h5py": lambda r: _cold_h5py(path, episodes[r]),
+        },
+    )
+    print(
+        f"  first {n:,} episodes: xmg {found['xmg']:,.0f}/s, h5py {found['h5py']:,.0f}/s, ratio "
+        f"{found['xmg'] / found['h5py']:.1f}"
+    )
 
 
 def _cold_rate(path: Path, episodes: list[np.ndarray]) -> float:
