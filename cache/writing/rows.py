@@ -47,7 +47,7 @@ class RowWriter:
         self._waiting: list[Record] = []
         self._waiting_bytes = 0
         self._committed_at = time.monotonic()
-        self._committer = ThreadPoolExecutor(1)
+        self._committer, self._checker = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
         self._commit: Future[None] | None = None
 
     def __enter__(self) -> Self:
@@ -71,12 +71,9 @@ class RowWriter:
             return
         if first < 0 or first + len(outputs) > self._plan.n_inputs:
             raise XmgError(f"more outputs than the {self._plan.n_inputs} listed inputs")
-        rows, lengths, rejects = self._rows_of(first, outputs)
-        at = self._end if self._plan.sequences else first
-        disk.write_at(self._fd, _bytes(rows), self._plan.rows_offset + at * self._plan.row_bytes)
-        self._end = at + len(rows)
-        checksums = self._checksums.add(at, rows)
-        self._note(Record(first, len(outputs), at, lengths, rejects, checksums), rows.nbytes)
+        stacked = None if self._plan.sequences else _stacked(outputs)
+        if stacked is None or not self._put_dense(first, stacked):
+            self._put_parts(first, outputs)
 
     def close(self) -> None:
         """Bring everything to the disk and let go."""
@@ -84,20 +81,42 @@ class RowWriter:
             self._flush()
         finally:
             self._committer.shutdown()
+            self._checker.shutdown()
             self._journal.close()
             os.close(self._fd)
             os.close(self._shared)
+
+    def _put_dense(self, first: int, outputs: npt.NDArray[Any]) -> bool:
+        """Write (n, D) rows, while another thread reads them; returns whether all are finite."""
+        self._check_shape(first, outputs)
+        rows = _cast(outputs, self._dtype)
+        checked = self._checker.submit(self._checksums_of_finite, first, rows)
+        try:
+            self._write(first, rows)
+        finally:
+            checksums = checked.result()  # the caller may change its rows from here on
+        if checksums is not None:
+            self._note(Record(first, len(rows), first, [], {}, checksums), rows.nbytes)
+        return checksums is not None
+
+    def _checksums_of_finite(self, at: int, rows: npt.NDArray[Any]) -> dict[str, int] | None:
+        return self._checksums.add(at, rows) if _all_finite(rows) else None
+
+    def _put_parts(self, first: int, outputs: Outputs) -> None:
+        rows, lengths, rejects = self._rows_of(first, outputs)
+        at = self._end if self._plan.sequences else first
+        self._write(at, rows)
+        self._end = at + len(rows)
+        checksums = self._checksums.add(at, rows)
+        self._note(Record(first, len(outputs), at, lengths, rejects, checksums), rows.nbytes)
+
+    def _write(self, at: int, rows: npt.NDArray[Any]) -> None:
+        disk.write_at(self._fd, _bytes(rows), self._plan.rows_offset + at * self._plan.row_bytes)
 
     def _rows_of(
         self, first: int, outputs: Outputs
     ) -> tuple[npt.NDArray[Any], list[int], dict[str, str]]:
         """Return rows (R, D) in the file's dtype, rows of each sequence, reasons by input."""
-        stacked = None if self._plan.sequences else _stacked(outputs)
-        if stacked is not None:
-            self._check_shape(first, stacked)
-            rows = _cast(stacked, self._dtype)
-            if _all_finite(rows):
-                return rows, [], {}
         parts = [self._part(first + i, output) for i, output in enumerate(outputs)]
         rejects = {str(first + i): p.reason for i, p in enumerate(parts) if isinstance(p, Reject)}
         empty = np.zeros((0 if self._plan.sequences else 1, self._plan.dim), self._dtype)
