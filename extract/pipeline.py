@@ -60,13 +60,12 @@ def extract(
     workers = n_workers or os.cpu_count() or 1
     listing, spec = _listing(source, workers), _spec(source, encoder)
     former = None if existing == "overwrite" else _former(out)
-    retry = existing == "update" and former is not None and bool(former.rejects)
-    if former and former.fingerprint == fingerprint(spec, listing, dtype) and not retry:
+    if former and former.fingerprint != fingerprint(spec, listing, dtype):
+        _check_update(former, spec, listing, dtype, existing)
+    elif former and not (existing == "update" and former.rejects):
         sweep(out, former.fingerprint)
         notify(f"{out} holds just these features already; nothing to do")
         return former
-    if former and not retry:
-        _check_update(former, spec, listing, dtype, existing)
     elif out.exists() and not is_hdf5(out):
         raise XmgError(f"{out} is no feature file, and stays. fix: name another output")
     with FeatureWriter(
@@ -74,11 +73,9 @@ def extract(
         discard=existing == "overwrite", notify=notify,
     ) as writer:  # fmt: skip
         todo = _keep_known(writer, former) if former else np.arange(len(listing))
-        batches = [
-            todo[i : i + encoder.batch_size] for i in range(0, len(todo), encoder.batch_size)
-        ]
-        left = [batch for batch in batches if not writer.done[batch].all()]
-        for inputs, outputs in _outputs(source.samples, left, encoder, workers):
+        for inputs, outputs in _outputs(
+            source.samples, _left(writer, todo, encoder), encoder, workers
+        ):
             _put(writer, inputs, outputs)
             if progress:
                 progress(int(writer.done.sum()), len(listing))
@@ -143,6 +140,15 @@ def _keep_known(writer: FeatureWriter, former: FeatureFile) -> npt.NDArray[np.in
             last = min(first + _COPY_ROWS, stop)
             writer.put(first, former.take(known[first:last]))
     return np.flatnonzero(known < 0)
+
+
+def _left(
+    writer: FeatureWriter, todo: npt.NDArray[np.int64], encoder: Encoder
+) -> list[npt.NDArray[np.int64]]:
+    """Cut the inputs to encode into batches, and leave out those that an interrupted run did."""
+    size = encoder.batch_size
+    batches = [todo[i : i + size] for i in range(0, len(todo), size)]
+    return [batch for batch in batches if not writer.done[batch].all()]
 
 
 def _put(writer: FeatureWriter, inputs: npt.NDArray[np.int64], outputs: Sequence[Output]) -> None:

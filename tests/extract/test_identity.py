@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_pipeline import Counting, numbers
+from test_pipeline import Counting, Renamed, numbers
 
 from xmg.cache import FeatureFile, XmgError, decode
 from xmg.cache.verify import damages
@@ -89,6 +89,14 @@ def test_update_loses_nothing_when_inputs_are_gone(out):
 def test_update_refuses_another_encoder(out):
     with pytest.raises(XmgError, match='dtype is "float16", would be "float32"'):
         run(out, texts(*"abcdef"), existing="update", dtype="float32")
+
+
+def test_update_with_rejects_refuses_another_encoder(tmp_path):
+    run(tmp_path / "a.h5", texts(*"abc", b="bad"))
+    before = (tmp_path / "a.h5").read_bytes()
+    with pytest.raises(XmgError, match='encoder is "counting", would be "renamed"'):
+        extract(source_of(texts(*"abc", b="bad")), Renamed(), tmp_path / "a.h5", existing="update")
+    assert (tmp_path / "a.h5").read_bytes() == before
 
 
 def test_update_without_a_former_file_is_an_extraction(tmp_path):
