@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -201,13 +201,11 @@ def sweep(path: Path, made_of: str) -> None:
     held = lock.Lock(folder / "lock", path)
     if not folder.is_dir():
         return
-    try:
+    with suppress(OSError, XmgError):  # somebody else's, or damaged: not ours to judge here
         held.acquire()
-    except (OSError, XmgError):
-        return
-    plan = Plan.load(folder)
-    if plan is not None and plan.fingerprint == made_of:
-        disk.remove_folder(folder)
+        plan = Plan.load(folder)
+        if plan is not None and plan.fingerprint == made_of:
+            disk.remove_folder(folder)
     held.release()
 
 
