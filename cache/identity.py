@@ -4,13 +4,14 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from xmg.cache.errors import XmgError
 
+_MOST_BYTES: Final = 60_000  # HDF5 puts 64 KiB into one attribute
 Contents = npt.NDArray[np.uint64]  # (N, 2): 128 bits of digest for each input
 
 
@@ -23,6 +24,11 @@ class FeatureSpec:
     weights_sha256: str  # "" for an encoder without weights
     preprocessing: Mapping[str, Any]
     versions: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if len(json.dumps(value).encode()) > _MOST_BYTES:
+                raise XmgError(f"{name} is longer than the {_MOST_BYTES:,} bytes that a file keeps")
 
 
 @dataclass(frozen=True, slots=True)

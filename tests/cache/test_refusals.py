@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
@@ -149,3 +151,8 @@ def test_sequences_where_one_vector_is_needed(tmp_path):
     file = synthetic.write(tmp_path / "s.h5", [np.ones((2, 2))], ["x"], sequences=True)
     with pytest.raises(XmgError, match="holds sequences of frames"):
         _ = file.features
+
+
+def test_a_spec_that_no_attribute_can_hold():
+    with pytest.raises(XmgError, match="preprocessing is longer than the 60,000 bytes"):
+        replace(synthetic.SPEC, preprocessing={"vocabulary": "x" * 70_000})
