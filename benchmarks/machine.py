@@ -8,7 +8,9 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from threading import Thread
 
@@ -80,15 +82,18 @@ def opened(path: Path, flags: int) -> Iterator[int]:
 
 
 def copy(source: np.ndarray, target: np.ndarray, n_threads: int) -> None:
-    """np.copyto in slices, one for each thread."""
+    """np.copyto in slices, one for each thread; threads are kept."""
     bounds = [len(target) * i // n_threads for i in range(n_threads + 1)]
-    parts = [slice(*bounds[i : i + 2]) for i in range(n_threads)]
-    threads = [Thread(target=np.copyto, args=(target[p], source[p])) for p in parts[1:]]
-    for thread in threads:
-        thread.start()
-    np.copyto(target[parts[0]], source[parts[0]])
-    for thread in threads:
-        thread.join()
+    first, *others = (slice(*bounds[i : i + 2]) for i in range(n_threads))
+    later = [_threads().submit(np.copyto, target[part], source[part]) for part in others]
+    np.copyto(target[first], source[first])
+    for future in later:
+        future.result()
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor()
 
 
 def disk_limits(path: Path, n_reads: int) -> tuple[float, float, float]:

@@ -1,7 +1,7 @@
 """Make a feature file from others: join them, or take a part of one."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xmg.cache.errors import XmgError
-from xmg.cache.identity import Contents, FeatureSpec, Listing, Reject, differences
+from xmg.cache.identity import Contents, Listing, Reject, differences
 from xmg.cache.names import closest
 from xmg.cache.outputs import BLOCK_ROWS, Draft, blocks_of, write_draft
 from xmg.cache.read import FeatureFile, decode
@@ -47,11 +47,11 @@ def merge(
     rejects = {name: why for file in reversed(files) for name, why in file.rejects}
     rejects = {name: why for name, why in rejects.items() if name not in known}
     names = "+".join(dict.fromkeys(file.dataset for file in files))
-    columns = sorted({name for file in files for name in _columns(file)})
+    columns = sorted({name for file in files for name in file.columns})
     kept = all(len(file.contents) for file in files)
     listing = _listing(
         list(chain.from_iterable(ids)),
-        list(chain.from_iterable(map(_labels, files))),
+        list(chain.from_iterable(file.class_names() for file in files)),
         {c: list(chain.from_iterable(_column(file, c) for file in files)) for c in columns},
         np.concatenate([file.contents for file in files]) if kept else files[0].contents[:0],
         rejects,
@@ -94,11 +94,11 @@ def select(
     rows = np.flatnonzero(wanted)
     if not len(rows):
         raise XmgError(f"{file.path}: no row is left. fix: ask for other classes or ids")
-    labels = _labels(file)
+    labels = file.class_names()
     listing = _listing(
         [names[i] for i in rows],
         [labels[i] for i in rows],
-        {c: decode(file.array(f"columns/{c}")[rows]) for c in _columns(file)},
+        {c: decode(file.array(f"columns/{c}")[rows]) for c in file.columns},
         file.contents[rows] if len(file.contents) else file.contents,
         rejects,
     )
@@ -109,20 +109,8 @@ def select(
 
 
 def _draft(file: FeatureFile, listing: Listing, blocks: Iterable[Outputs], dataset: str) -> Draft:
-    spec = spec_of(file, dataset)
+    spec = replace(file.spec, dataset=dataset)
     return Draft(spec, listing, file.dim, file.dtype.name, file.is_sequence, blocks)
-
-
-def spec_of(file: FeatureFile, dataset: str | None = None) -> FeatureSpec:
-    """What made a file's features; with another dataset name, where one is given."""
-    found = file.provenance
-    return FeatureSpec(
-        dataset=file.dataset if dataset is None else dataset,
-        encoder=file.encoder,
-        weights_sha256=found["weights_sha256"],
-        preprocessing=found["preprocessing"],
-        versions=found["versions"],
-    )
 
 
 def _listing(
@@ -150,14 +138,6 @@ def _rejected(rejects: Rejects) -> Iterator[Outputs]:
         yield reasons[first : first + BLOCK_ROWS]
 
 
-def _labels(file: FeatureFile) -> list[str | None]:
-    return [file.classes[c] if c >= 0 else None for c in file.labels.tolist()]
-
-
-def _columns(file: FeatureFile) -> list[str]:
-    return [n.removeprefix("columns/") for n in file.names if n.startswith("columns/")]
-
-
 def _column(file: FeatureFile, name: str) -> list[str]:
     values = file.column(name)
     return [""] * len(file) if values is None else decode(values)
@@ -174,7 +154,7 @@ def _check_alike(first: FeatureFile, file: FeatureFile) -> None:
 
 def _decisive(file: FeatureFile) -> dict[str, object]:
     kind = "sequences" if file.is_sequence else "rows"
-    spec = asdict(spec_of(file, ""))
+    spec = asdict(replace(file.spec, dataset=""))
     return {**spec, "dtype": file.dtype.name, "dim": file.dim, "kind": kind}
 
 

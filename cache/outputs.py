@@ -41,16 +41,12 @@ def write_draft(out: Path, draft: Draft, *, overwrite: bool, notify: Notify) -> 
     A file with the same fingerprint is returned as it is. Raises XmgError where `out` holds
     other features and overwrite is false, or is no feature file.
     """
-    if out.is_dir():
-        raise XmgError(f"{out} is a folder. fix: name a file in it, such as {out / 'features.h5'}")
-    if out.exists() and not is_hdf5(out):
-        raise XmgError(f"{out} is no feature file, and stays. fix: name another output")
-    if out.exists() and not overwrite:
-        former = _former(out)
+    check_no_folder(out)
+    check_replaceable(out)
+    former = None if overwrite else former_file(out)
+    if former:
         if former.fingerprint == fingerprint(draft.spec, draft.listing, draft.dtype):
-            sweep(out, former.fingerprint)
-            notify(f"{out} holds just these features already; nothing to do")
-            return former
+            return kept(out, former, notify)
         _refuse(former, draft)
     with FeatureWriter(
         out, draft.spec, draft.listing, draft.dim, dtype=draft.dtype, sequences=draft.sequences,
@@ -64,11 +60,33 @@ def write_draft(out: Path, draft: Draft, *, overwrite: bool, notify: Notify) -> 
     return FeatureFile(out)
 
 
-def _former(out: Path) -> FeatureFile:
+def check_no_folder(out: Path) -> None:
+    """Raise XmgError where an output is a folder."""
+    if out.is_dir():
+        raise XmgError(f"{out} is a folder. fix: name a file in it, such as {out / 'features.h5'}")
+
+
+def check_replaceable(out: Path) -> None:
+    """Raise XmgError where an output is a file of another kind, which nothing may replace."""
+    if out.exists() and not is_hdf5(out):
+        raise XmgError(f"{out} is no feature file, and stays. fix: name another output")
+
+
+def former_file(out: Path) -> FeatureFile | None:
+    """Open what an output holds, None where there is nothing; raises XmgError for other files."""
+    if not out.exists():
+        return None
     try:
         return FeatureFile(out)
     except XmgError as error:
         raise XmgError(f"{error}\nfix: --overwrite, or another output") from error
+
+
+def kept(out: Path, former: FeatureFile, notify: Notify) -> FeatureFile:
+    """Return a file that is what would be made, and tidy up beside it."""
+    sweep(out, former.fingerprint)
+    notify(f"{out} holds just these features already; nothing to do")
+    return former
 
 
 def _refuse(former: FeatureFile, draft: Draft) -> None:

@@ -1,6 +1,5 @@
 """Which source rows go with which target rows: strong pairs by id, weak pairs by concept."""
 
-import difflib
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xmg.cache.errors import XmgError
+from xmg.cache.names import closest
 from xmg.cache.read import FeatureFile, decode
 
 Rows = npt.NDArray[np.int64]
@@ -110,8 +110,7 @@ def class_numbers(names: Iterable[str], file: FeatureFile, where: str) -> list[i
     numbers = []
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(name, known, 1, 0)
-            hint = f"; the closest is {close[0]!r}" if close else ""
+            hint = closest(name, file.classes)
             raise XmgError(f"{where} names the class {name!r}, which {file.path} lacks{hint}")
         numbers.append(known[name])
     return numbers

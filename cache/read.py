@@ -1,6 +1,8 @@
 """Open a feature file: O(1), one read-only memory map, no copy."""
 
 import json
+import mmap
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import numpy.typing as npt
 
 from xmg.cache import layout
 from xmg.cache.errors import XmgError
+from xmg.cache.identity import FeatureSpec
 from xmg.cache.opening import check_shapes, describe, map_file
 
 
@@ -40,6 +43,12 @@ class FeatureFile:
         if 0 in shape:
             return np.empty(shape, dtype)
         return np.ndarray(shape, dtype, buffer=self._map, offset=offset)
+
+    def advise(self, advice: int, start: int, n_bytes: int) -> None:
+        """Tell the system how bytes of the map will be used, as madvise does: the pages of
+        `start`, ..., `start + n_bytes - 1`. Raises OSError where it does not take the advice."""
+        first = start - start % mmap.PAGESIZE
+        self._map.madvise(advice, first, start + n_bytes - first)
 
     def texts(self, name: str) -> list[str]:
         """Decode the dataset `name`. Raises XmgError where that is damaged."""
@@ -115,6 +124,10 @@ class FeatureFile:
         self._check_range("labels", labels, -1, len(self.array("classes")))
         return labels
 
+    def class_names(self, rows: npt.NDArray[np.int64] | slice = slice(None)) -> list[str | None]:
+        """Class name of each of some rows, None = unlabelled; by default of all."""
+        return [self.classes[c] if c >= 0 else None for c in self.labels[rows].tolist()]
+
     @cached_property
     def classes(self) -> list[str]:
         """The C class names, sorted; a label is an index into this list."""
@@ -147,6 +160,11 @@ class FeatureFile:
         return self.array(f"columns/{name}") if f"columns/{name}" in self.extents else None
 
     @property
+    def columns(self) -> list[str]:
+        """Names of the further label columns."""
+        return [n.removeprefix("columns/") for n in self.names if n.startswith("columns/")]
+
+    @property
     def rejects(self) -> list[tuple[str, str]]:
         """(id, reason) of each input that could not be read."""
         return list(zip(self.texts("rejects/id"), self.texts("rejects/reason"), strict=True))
@@ -165,6 +183,12 @@ class FeatureFile:
     def fingerprint(self) -> str:
         """SHA-256 over everything that decides the features."""
         return str(self._attributes["fingerprint"])
+
+    @property
+    def spec(self) -> FeatureSpec:
+        """What made the features."""
+        found = self.provenance
+        return FeatureSpec(**{field.name: found[field.name] for field in fields(FeatureSpec)})
 
     @property
     def provenance(self) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def changes(former: FeatureFile, listing: Listing) -> Changes:
     listed = set(listing.ids)
     rows = [row.get(name, -1) for name in listing.ids]
     same = _same_content(former, listing, np.array(rows, np.int64))
-    labels = [former.classes[c] if c >= 0 else None for c in former.labels.tolist()]
+    labels = former.class_names()
     kept = [
         (name, r, i) for i, (name, r) in enumerate(zip(listing.ids, rows, strict=True)) if r >= 0
     ]
@@ -69,9 +69,8 @@ def known_ids(file: FeatureFile) -> dict[str, int]:
 
 def refuse_others(former: FeatureFile, spec: FeatureSpec, dtype: str, fix: str) -> None:
     """Raise XmgError where the file's spec or dtype differ, saying how."""
-    wanted = asdict(spec)
-    found = {key: former.provenance[key] for key in wanted}
-    which = differences({**found, "dtype": former.dtype.name}, {**wanted, "dtype": dtype})
+    found = {**asdict(former.spec), "dtype": former.dtype.name}
+    which = differences(found, {**asdict(spec), "dtype": dtype})
     if which:
         raise XmgError(f"{former.path} holds other features: {which}.\nfix: {fix}")
 

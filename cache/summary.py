@@ -28,7 +28,7 @@ def summary(file: FeatureFile) -> dict[str, Any]:
         "bytes": file.path.stat().st_size,
         "classes": dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
         "unlabelled": int((file.labels < 0).sum()),
-        "columns": [n.removeprefix("columns/") for n in file.names if n.startswith("columns/")],
+        "columns": file.columns,
         "rejects": dict(file.rejects),
         "fingerprint": file.fingerprint,
     }

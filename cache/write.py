@@ -1,7 +1,7 @@
 """Write a feature file: rows survive any interruption, the whole file appears at once."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +16,7 @@ from xmg.cache.errors import XmgError
 from xmg.cache.identity import FeatureSpec, Listing, differences, fingerprint
 from xmg.cache.writing import disk, lock
 from xmg.cache.writing.assemble import assemble, attributes_of, place
-from xmg.cache.writing.journal import Plan, read_journals
+from xmg.cache.writing.journal import Plan, Record, read_journals
 from xmg.cache.writing.rows import Outputs, RowWriter, rows_path
 from xmg.cache.writing.tables import tables_of
 
@@ -139,7 +139,7 @@ class FeatureWriter:
             return False
         if not same and not self._discard:
             raise XmgError(self._other_features(found, int(placed.done.sum())))
-        if not same or not _rows_are_there(self.folder, found):
+        if not same or not _rows_are_there(self.folder, found, journals):
             return False
         self._plan, self.done = found, placed.done
         n_done, since = int(placed.done.sum()), self._lock.former
@@ -228,9 +228,9 @@ def real_path(path: Path) -> Path:
         raise XmgError(f"{path} is a symbolic link that leads back to itself") from None
 
 
-def _rows_are_there(folder: Path, plan: Plan) -> bool:
+def _rows_are_there(folder: Path, plan: Plan, journals: Mapping[str, Sequence[Record]]) -> bool:
     """Whether each writer's file is as long as its journal says."""
-    for name, records in read_journals(folder).items():
+    for name, records in journals.items():
         path = rows_path(folder, plan, name)
         end = max((record.at + record.n_rows for record in records), default=0)
         size = path.stat().st_size if path.is_file() else 0

@@ -1,76 +1,71 @@
 """The way from the disk to a batch of rows, for files that are not in memory.
 
-A page fault waits for the disk, one page at a time, while the disk could serve many at once. So
-where rows come from the disk, the system is told of a whole batch before its first row is read,
-and meanwhile a thread brings in the whole file. What a gather took tells whether that is needed:
-where rows are in the page cache none of it runs.
-
-A file too large for memory is not read through its map at all: each row would be on a page that
-the map has not met yet, and to enter it costs more than to read it.
+A page fault waits for the disk, one page at a time, while the disk could serve many at once. So the
+system is told of a whole batch before its first row is read. And as a disk reads many pages in
+sequence in the time of one at random, every batch brings in a piece of the file too, for about as
+long again, until the whole file is in memory and in the map, and batches are left alone.
 """
 
-import os
-from collections.abc import Callable
+import mmap
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
 from typing import Final
-from weakref import WeakKeyDictionary, finalize, ref
 
 from xmg.cache import FeatureFile
-from xmg.cache.layout import STRUCTURE
 from xmg.cache.pairs import Rows
-from xmg.engine.kernels.syscalls import announce_rows
 
-_STEP: Final = 1 << 20  # small, so that a batch of random rows never waits long behind it
-_CALL_SECONDS: Final = 1e-4
-_ROW_SECONDS: Final = 5e-6  # from memory a row takes less, even on pages met for the first time
-_BYTE_SECONDS: Final = 1e-9
+_PIECE: Final = 1 << 16  # bytes to read in sequence for each row that is read at random
+_STEP: Final = 1 << 22  # bytes in one call, which holds the interpreter's lock
 _SHARE: Final = 0.5  # of the free memory that a whole file may take
+_POPULATE: Final = 22 if sys.platform == "linux" else None  # MADV_POPULATE_READ, Linux 5.14
 
 
 @dataclass(slots=True)
-class Disk:
-    """What is known of a file on its disk; its rows begin at byte `offset`."""
+class Loading:
+    """The features of a file are bytes `start` to `stop`; those before `at` are in memory."""
 
-    fd: int
-    offset: int
-    n_rows: int
-    width: int  # bytes of a row
+    start: int
+    stop: int
+    at: int
+    row_bytes: int
     fits: bool  # in memory, with room to spare
-    slow: bool = True  # whether the last rows came from the disk; until there are any, perhaps
-    loading: bool = False  # or loaded
+
+    @property
+    def done(self) -> bool:
+        """Whether batches need no more help."""
+        return self.at >= self.stop
 
 
-_disks: WeakKeyDictionary[FeatureFile, Disk | None] = WeakKeyDictionary()
+def loading_of(file: FeatureFile) -> Loading:
+    """How to begin with a file; at once done where the system takes no advice."""
+    start, (n_rows, dim), dtype = file.extents["features"]
+    n_bytes = n_rows * dim * dtype.itemsize
+    loading = Loading(start, start + n_bytes, start, dim * dtype.itemsize, True)
+    if not n_bytes or not hasattr(mmap, "MADV_RANDOM"):
+        loading.at = loading.stop
+    elif n_bytes > _SHARE * free_memory():
+        loading.fits = False
+        file.advise(mmap.MADV_RANDOM, start, n_bytes)  # a fault brings its page, not all around
+    return loading
 
 
-def disk_of(file: FeatureFile) -> Disk | None:
-    """The file's entry; None where the system takes no advice, or another file has its path."""
-    if file not in _disks:
-        _disks[file] = _open(file) if hasattr(os, "posix_fadvise") else None
-    return _disks[file]
-
-
-def announce(disk: Disk, rows: Rows) -> None:
-    """Tell the system that rows (n,) are about to be read, where the last ones came slowly.
+def bring(file: FeatureFile, loading: Loading, rows: Rows) -> None:
+    """Have the disk bring rows (n,), and a piece of the file where it fits in memory.
 
     Rows out of range are passed over: it is for the gather to refuse them.
     """
-    if disk.slow:
-        announce_rows(disk.fd, disk.offset, disk.n_rows, rows, disk.width)
-
-
-def learn(disk: Disk, file: FeatureFile, n: int, seconds: float) -> None:
-    """Take note of how long n rows took; the first slow ones have the whole file brought in."""
-    expected = _CALL_SECONDS + n * (_ROW_SECONDS + disk.width * _BYTE_SECONDS)
-    disk.slow = seconds > expected
-    if disk.slow and disk.fits and not disk.loading:
-        disk.loading = True
-        stop = disk.offset + disk.n_rows * disk.width
-        span = range(disk.offset, stop, _STEP)
-        Thread(target=_load, args=(os.dup(disk.fd), span, ref(file)), daemon=True).start()
+    width = loading.row_bytes
+    for row in rows.tolist():
+        at = loading.start + row * width
+        if loading.at < at + width <= loading.stop:
+            file.advise(mmap.MADV_WILLNEED, at, width)
+    if loading.fits:
+        stop = min(loading.at + rows.size * _PIECE, loading.stop)
+        for at in range(loading.at, stop, _STEP):
+            _load(file, at, min(_STEP, stop - at))
+        loading.at = stop
 
 
 def free_memory() -> int:
@@ -83,34 +78,11 @@ def free_memory() -> int:
     return int(fields.get("MemAvailable", "0").split()[0]) << 10
 
 
-def _open(file: FeatureFile) -> Disk | None:
-    offset, (n_rows, dim), dtype = file.extents["features"]
-    width = dim * dtype.itemsize
-    try:
-        fd = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    if not _is_same(fd, file):
-        os.close(fd)
-        return None
-    finalize(file, os.close, fd)
-    return Disk(fd, offset, n_rows, width, n_rows * width < _SHARE * free_memory())
-
-
-def _is_same(fd: int, file: FeatureFile) -> bool:
-    """Whether a path still leads to what was mapped: the checksum of all checksums tells."""
-    sums = file.array(STRUCTURE)
+def _load(file: FeatureFile, at: int, n_bytes: int) -> None:
+    """Bring bytes into the map, or at least tell that they will be read."""
+    with suppress(OSError):  # an older system; where the disk is bad, reading rows will tell
+        if _POPULATE is not None:
+            file.advise(_POPULATE, at, n_bytes)
+            return
     with suppress(OSError):
-        found = os.pread(fd, sums.nbytes, file.extents[STRUCTURE][0])
-        return len(found) == sums.nbytes and found == sums.tobytes()
-    return False
-
-
-def _load(fd: int, span: range, alive: Callable[[], object]) -> None:
-    """Read a file into the page cache, step by step, as long as somebody has it open."""
-    with suppress(OSError), open(fd, "rb"):  # it is for the gather to report a bad disk
-        for at in span:
-            if alive() is None:
-                return
-            os.posix_fadvise(fd, at, _STEP, os.POSIX_FADV_WILLNEED)
-            os.pread(fd, 1, min(at + _STEP, span.stop) - 1)  # advice alone fills the disk's queue
+        file.advise(mmap.MADV_WILLNEED, at, n_bytes)

@@ -1,9 +1,11 @@
 """Fetch rows of a feature file: at the speed of memory, and never from outside the file."""
 
 import math
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
-from threading import Thread
-from time import perf_counter
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -15,14 +17,26 @@ from torch import Tensor
 
 from xmg.cache import FeatureFile, XmgError
 from xmg.cache.pairs import Rows
-from xmg.engine.disk import Disk, announce, disk_of, learn
+from xmg.engine.disk import Loading, bring, loading_of
 from xmg.engine.kernels.gather import gather
-from xmg.engine.kernels.syscalls import read_rows
 
 _WORDS: Final = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
-_THREAD_BYTES: Final = 1 << 20  # what a thread must copy to be worth its start
+_THREAD_BYTES: Final = 1 << 22  # what a thread must copy to be worth waking
 Words = npt.NDArray[Any]
-_tables: WeakKeyDictionary[FeatureFile, Words] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The features of a file, as the widest words that a row is made of: fewer to copy, and
+    Numba has no float16."""
+
+    words: Words  # (N, D * itemsize / word)
+    dim: int
+    dtype: np.dtype[Any]
+    loading: Loading
+
+
+_tables: WeakKeyDictionary[FeatureFile, _Table] = WeakKeyDictionary()
 
 
 def fetch(file: FeatureFile, rows: Rows) -> Tensor:
@@ -40,17 +54,18 @@ def fetch_stored(
     `out` (..., D), contiguous and in the file's dtype, is filled instead of new memory. Raises
     XmgError for a row that the file does not have, which is what a damaged index leads to.
     """
-    words, flat = _words_of(file), np.ascontiguousarray(rows, np.int64).reshape(-1)
-    shape = (*rows.shape, file.dim)
-    batch = np.empty(shape, file.dtype) if out is None else _checked(out, shape, file.dtype)
-    target = batch.reshape(flat.size, file.dim).view(words.dtype)
-    done = _timed_gather(file, words, flat, target, n_threads or n_threads_for(batch.nbytes))
-    if done < 0:
-        raise XmgError(f"{file.path}: the disk cannot read row {flat[-1 - done]}")
+    table = _tables.get(file) or _table_of(file)
+    flat = np.ascontiguousarray(rows, np.int64).reshape(-1)
+    shape = (*rows.shape, table.dim)
+    batch = np.empty(shape, table.dtype) if out is None else _checked(out, shape, table.dtype)
+    target = batch.reshape(flat.size, table.dim).view(table.words.dtype)
+    if not table.loading.done:
+        bring(file, table.loading, flat)
+    done = _gather(table.words, flat, target, n_threads or n_threads_for(batch.nbytes))
     if done < flat.size:
         raise XmgError(
-            f"{file.path} has {len(words):,} rows, and row {flat[done]} was asked for: an index is "
-            "damaged. fix: xmg cache verify says what; extract it again"
+            f"{file.path} has {len(table.words):,} rows, and row {flat[done]} was asked for: an "
+            "index is damaged. fix: xmg cache verify says what; extract it again"
         )
     return torch.from_numpy(batch) if out is None else out
 
@@ -68,64 +83,34 @@ def _checked(out: Tensor, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.N
     return batch
 
 
-def _words_of(file: FeatureFile) -> Words:
-    """The features as the widest words that a row is made of: fewer to copy, and Numba has no
-    float16. Looked up, as making it anew would take as long as copying some rows."""
-    words = _tables.get(file)
-    if words is None:
-        features = file.features
-        word = _WORDS[math.gcd(8, features.shape[1] * features.itemsize)]
-        words = _tables[file] = features.view(word)
-    return words
+def _table_of(file: FeatureFile) -> _Table:
+    """Kept for each file, as making it anew would take as long as copying some rows."""
+    features = file.features
+    words = features.view(_WORDS[math.gcd(8, features.shape[1] * features.itemsize)])
+    table = _tables[file] = _Table(words, file.dim, file.dtype, loading_of(file))
+    return table
 
 
-def _timed_gather(
-    file: FeatureFile, words: Words, rows: Rows, target: Words, n_threads: int
-) -> int:
-    """Gather with what is known of the file's disk, and learn from how long it takes."""
-    disk = disk_of(file)
-    if disk is None or not rows.size:
-        return _gather(words, None, rows, target, n_threads)
-    announce(disk, rows)
-    began = perf_counter()
-    done = _gather(words, disk, rows, target, n_threads)
-    learn(disk, file, rows.size, perf_counter() - began)
-    return done
+def _gather(words: Words, rows: Rows, target: Words, n_threads: int) -> int:
+    """Gather in slices of the batch, one for each thread; returns as the kernel does.
 
-
-def _gather(words: Words, disk: Disk | None, rows: Rows, target: Words, n_threads: int) -> int:
-    """Gather in slices of the batch, one for each thread; returns as the kernels do.
-
-    Plain threads, started anew: Numba's own abort the process where two threads of a program
-    use them at once, and do not survive a fork.
+    Plain threads: Numba's own abort the process where two threads of a program use them at once,
+    and do not survive a fork.
     """
-
-    def copy(part: slice) -> int:
-        if disk and not disk.fits:
-            read: int = read_rows(disk.fd, disk.offset, disk.n_rows, rows[part], target[part])
-            return read
-        return gather(words, rows[part], target[part])
-
     if n_threads == 1:
-        return copy(slice(None))
-    parts = list(pairwise(rows.size * i // n_threads for i in range(n_threads + 1)))
-    done = [0] * n_threads
-
-    def run(i: int) -> None:
-        done[i] = copy(slice(*parts[i]))
-
-    threads = [Thread(target=run, args=(i,)) for i in range(1, n_threads)]
-    for thread in threads:
-        thread.start()
-    run(0)
-    for thread in threads:
-        thread.join()
-    return _first_failure(parts, done, rows.size)
+        found: int = gather(words, rows, target)
+        return found
+    bounds = [rows.size * i // n_threads for i in range(n_threads + 1)]
+    first, *others = (slice(a, b) for a, b in pairwise(bounds))
+    pool = _copiers(os.getpid())
+    later = [pool.submit(gather, words, rows[part], target[part]) for part in others]
+    done = [gather(words, rows[first], target[first]), *(future.result() for future in later)]
+    ends = (start + n for start, n in zip(bounds, done, strict=False))
+    return next((end for end, stop in zip(ends, bounds[1:], strict=True) if end < stop), rows.size)
 
 
-def _first_failure(parts: list[tuple[int, int]], done: list[int], n: int) -> int:
-    """Return what one kernel over all n rows would have."""
-    for (start, stop), found in zip(parts, done, strict=True):
-        if found < stop - start:
-            return found - start if found < 0 else found + start
-    return n
+@cache
+def _copiers(pid: int) -> ThreadPoolExecutor:
+    """Threads of this process, kept: to start them would take as long as to copy a batch. Those of
+    the process that it was forked from are gone."""
+    return ThreadPoolExecutor(thread_name_prefix="xmg-copy")

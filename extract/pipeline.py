@@ -15,10 +15,10 @@ import numpy.typing as npt
 
 from xmg.cache import FeatureFile, FeatureSpec, FeatureWriter, Listing, Reject, XmgError
 from xmg.cache.identity import fingerprint
-from xmg.cache.opening import is_hdf5
+from xmg.cache.outputs import check_no_folder, check_replaceable, former_file, kept
 from xmg.cache.reuse import changes, known_rows, refuse_others
 from xmg.cache.verify import require_whole
-from xmg.cache.write import stretches, sweep
+from xmg.cache.write import stretches
 from xmg.extract.contents import digests
 from xmg.extract.sources.samples import Samples, printable
 from xmg.extract.types import Encoder, RejectError, Sample, Source
@@ -55,19 +55,16 @@ def extract(
     rejected ones, if nothing but the inputs differs; "overwrite" replaces them.
     Raises XmgError also where another run writes to `out`, or where no input could be encoded.
     """
-    if out.is_dir():
-        raise XmgError(f"{out} is a folder. fix: name a file in it, such as {out / 'features.h5'}")
+    check_no_folder(out)
     workers = n_workers or os.cpu_count() or 1
     listing, spec = _listing(source, workers), _spec(source, encoder)
-    former = None if existing == "overwrite" else _former(out)
+    former = None if existing == "overwrite" else former_file(out)
     if former and former.fingerprint != fingerprint(spec, listing, dtype):
         _check_update(former, spec, listing, dtype, existing)
     elif former and not (existing == "update" and former.rejects):
-        sweep(out, former.fingerprint)
-        notify(f"{out} holds just these features already; nothing to do")
-        return former
-    elif out.exists() and not is_hdf5(out):
-        raise XmgError(f"{out} is no feature file, and stays. fix: name another output")
+        return kept(out, former, notify)
+    else:
+        check_replaceable(out)
     with FeatureWriter(
         out, spec, listing, encoder.dim, dtype=dtype, sequences=encoder.sequences,
         discard=existing == "overwrite", notify=notify,
@@ -100,16 +97,6 @@ def _spec(source: Source, encoder: Encoder) -> FeatureSpec:
         preprocessing=dict(encoder.preprocessing),
         versions={name: version(name) for name in sorted({"numpy", "torch", *packages})},
     )
-
-
-def _former(out: Path) -> FeatureFile | None:
-    """Open what `out` holds; None where there is nothing."""
-    if not out.exists():
-        return None
-    try:
-        return FeatureFile(out)
-    except XmgError as error:
-        raise XmgError(f"{error}\nfix: --overwrite, or another output") from error
 
 
 def _check_update(

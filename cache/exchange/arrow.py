@@ -10,7 +10,6 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 import numpy.typing as npt
 
-from xmg.cache.edit import spec_of
 from xmg.cache.errors import XmgError
 from xmg.cache.exchange.arrays import Block, Rows, Table
 from xmg.cache.identity import FeatureSpec
@@ -54,7 +53,7 @@ def write_arrow(
         writer = pa.ipc.new_file(out, schema)
     with writer:
         for rows, block in blocks_of(file):
-            names = [file.classes[c] if c >= 0 else None for c in file.labels[rows].tolist()]
+            names = file.class_names(rows)
             others = [decode(file.array(f"columns/{name}")[rows]) for name in columns]
             arrays = [pa.array(v, pa.string()) for v in (decode(file.ids[rows]), names, *others)]
             features = _features(pa, schema.field("features").type, block)
@@ -63,7 +62,7 @@ def write_arrow(
 
 def _schema(pa: Any, file: FeatureFile, columns: Sequence[str]) -> Any:
     vector = pa.list_(pa.from_numpy_dtype(file.dtype), file.dim)
-    made_of = {**asdict(spec_of(file)), "fingerprint": file.fingerprint}
+    made_of = {**asdict(file.spec), "fingerprint": file.fingerprint}
     return pa.schema(
         [
             *((name, pa.string()) for name in ("id", "label", *columns)),

@@ -65,7 +65,7 @@ def table_of(path: Path) -> Path:
 
 def _columns(file: FeatureFile, reserved: Sequence[str], notify: Notify) -> dict[str, str]:
     """Name in the other format of each further column."""
-    names = [n.removeprefix("columns/") for n in file.names if n.startswith("columns/")]
+    names = file.columns
     taken = {*names, *reserved}
     found = {}
     for name in names:

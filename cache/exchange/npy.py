@@ -47,7 +47,7 @@ def write_rows(file: FeatureFile, columns: Mapping[str, str], out: BinaryIO) -> 
 def _fields(
     file: FeatureFile, columns: Mapping[str, str], rows: npt.NDArray[np.int64]
 ) -> Iterator[tuple[Any, ...]]:
-    names = [file.classes[c] if c >= 0 else "" for c in file.labels[rows].tolist()]
+    names = [name or "" for name in file.class_names(rows)]
     fields: list[Sequence[Any]] = [decode(file.ids[rows]), names]
     if file.is_sequence:
         fields.append((file.offsets[rows + 1] - file.offsets[rows]).tolist())

@@ -19,17 +19,16 @@ from xmg.cache.writing.journal import Journal, Plan, Record
 
 Outputs = npt.NDArray[Any] | Sequence[npt.NDArray[Any] | Reject]
 _COMMIT_SECONDS: Final = 2.0
-_COMMIT_BYTES: Final = 1 << 26
-_BEHIND_BYTES: Final = 1 << 28  # how far writing may run ahead of the disk
+_SEND_BYTES: Final = 1 << 25  # smaller, and the disk waits for commands; larger, and for bytes
 
 
 class RowWriter:
     """One of the writers of an unfinished file; each has a name of its own.
 
     Dense rows go to their place in one file that all writers share, sequences to the end of a
-    file of the writer. A thread brings them to the disk and then says so in the journal, every
-    two seconds or 64 MiB. The caller sees to it that no input is put twice. Raises XmgError
-    where another process writes under the same name.
+    file of the writer. Every two seconds a thread brings them to the disk and then says so in the
+    journal. The caller sees to it that no input is put twice. Raises XmgError where another
+    process writes under the same name.
     """
 
     def __init__(self, folder: Path, name: str = "main") -> None:
@@ -45,9 +44,9 @@ class RowWriter:
         self._end = max((r.at + r.n_rows for r in self._journal.records), default=0)
         self._checksums = RunningChecksums()
         self._waiting: list[Record] = []
-        self._waiting_bytes = 0
+        self._unsent: list[tuple[int, int]] = []
         self._committed_at = time.monotonic()
-        self._committer, self._checker = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+        self._committer, self._sender, self._checker = (ThreadPoolExecutor(1) for _ in range(3))
         self._commit: Future[None] | None = None
 
     def __enter__(self) -> Self:
@@ -80,8 +79,8 @@ class RowWriter:
         try:
             self._flush()
         finally:
-            self._committer.shutdown()
-            self._checker.shutdown()
+            for thread in (self._committer, self._sender, self._checker):
+                thread.shutdown()
             self._journal.close()
             os.close(self._fd)
             os.close(self._shared)
@@ -96,7 +95,7 @@ class RowWriter:
         finally:
             checksums = checked.result()  # the caller may change its rows from here on
         if checksums is not None:
-            self._note(Record(first, len(rows), first, [], {}, checksums), rows.nbytes)
+            self._note(Record(first, len(rows), first, [], {}, checksums))
         return checksums is not None
 
     def _checksums_of_finite(self, at: int, rows: npt.NDArray[Any]) -> dict[str, int] | None:
@@ -108,10 +107,16 @@ class RowWriter:
         self._write(at, rows)
         self._end = at + len(rows)
         checksums = self._checksums.add(at, rows)
-        self._note(Record(first, len(outputs), at, lengths, rejects, checksums), rows.nbytes)
+        self._note(Record(first, len(outputs), at, lengths, rejects, checksums))
 
     def _write(self, at: int, rows: npt.NDArray[Any]) -> None:
-        disk.write_at(self._fd, _bytes(rows), self._plan.rows_offset + at * self._plan.row_bytes)
+        start = self._plan.rows_offset + at * self._plan.row_bytes
+        disk.write_at(self._fd, _bytes(rows), start)
+        self._unsent.append((start, start + rows.nbytes))
+        if sum(end - start for start, end in self._unsent) >= _SEND_BYTES:
+            start, end = min(self._unsent)[0], max(end for _, end in self._unsent)
+            self._unsent = []
+            self._sender.submit(disk.send, self._fd, start, end - start)
 
     def _rows_of(
         self, first: int, outputs: Outputs
@@ -143,19 +148,15 @@ class RowWriter:
             shape = rows.shape if self._plan.sequences else rows.shape[1:]
             raise XmgError(f"features of input {i} are {shape}, not {wanted}")
 
-    def _note(self, record: Record, n_bytes: int) -> None:
+    def _note(self, record: Record) -> None:
         if not (self._waiting and self._waiting[-1].extend(record)):
             self._waiting.append(record)
-        self._waiting_bytes += n_bytes
-        late = time.monotonic() - self._committed_at > _COMMIT_SECONDS
-        if late or self._waiting_bytes >= _COMMIT_BYTES:
-            if self._waiting_bytes < _BEHIND_BYTES and self._commit and not self._commit.done():
-                return
+        if time.monotonic() - self._committed_at > _COMMIT_SECONDS:
             self._start_commit()
 
     def _start_commit(self) -> None:
         self._finish_commit()
-        records, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        records, self._waiting = self._waiting, []
         self._committed_at = time.monotonic()
         self._commit = self._committer.submit(self._bring_to_disk, records)
 

@@ -51,7 +51,7 @@ def kind(request):
 @pytest.fixture(autouse=True)
 def commit_each_batch(monkeypatch):
     monkeypatch.setattr(rows, "_COMMIT_SECONDS", 0)
-    monkeypatch.setattr(rows, "_BEHIND_BYTES", 0)
+    monkeypatch.setattr(rows, "_SEND_BYTES", 0)
 
 
 @pytest.fixture

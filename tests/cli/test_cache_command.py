@@ -9,27 +9,14 @@ import pytest
 import synthetic
 
 from xmg.cache import FeatureFile, FeatureWriter, Listing, Reject, decode
-from xmg.cli.main import main
 
 NAMES = ["dog", "كلب", "कुत्ता", "狗", "[bold]\U0001f415[/bold]", "e\u0301te\u0301"]
 
 
 @pytest.fixture
-def cache(monkeypatch, capsys):
+def cache(xmg):
     """Run `xmg cache ...` in this process; returns (exit status, stdout, stderr)."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["xmg", "cache", *map(str, words)])
-        status = 0
-        try:
-            main()
-        except SystemExit as stop:
-            status = stop.code or 0
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return status, out, err
-
-    return run
+    return lambda *words: xmg("cache", *words)
 
 
 @pytest.fixture

@@ -1,8 +1,9 @@
 """Fetched rows are the file's rows, whatever the width, the threads and the disk; no other row."""
 
 import gc
+import mmap
 import os
-import threading
+import resource
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,11 +20,9 @@ from hypothesis import strategies as st
 
 from xmg.cache import FeatureFile, XmgError
 from xmg.engine import disk
-from xmg.engine import fetch as module
 from xmg.engine.episodes import draw_tasks
 from xmg.engine.fetch import fetch, fetch_stored, n_threads_for
 from xmg.engine.kernels.gather import gather
-from xmg.engine.kernels.syscalls import announce_rows, read_rows
 from xmg.engine.pool import pool_of
 
 WORDS = [np.uint8, np.uint16, np.uint32, np.uint64]
@@ -82,7 +81,7 @@ def test_any_number_of_threads(tmp_path_factory, rows, n_threads):
 
 def test_threads_pay_only_for_large_batches(monkeypatch):
     monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 4)
-    assert [n_threads_for(mib << 20) for mib in (0, 1, 2, 3, 99)] == [1, 1, 2, 3, 4]
+    assert [n_threads_for(mib << 20) for mib in (0, 4, 8, 12, 99)] == [1, 1, 2, 3, 4]
 
 
 def test_two_threads_of_a_program_fetch_at_once(tmp_path):
@@ -145,53 +144,20 @@ def test_a_damaged_class_index_where_recordings_are_looked_up(tmp_path):
 
 # From the disk -----------------------------------------------------------------------------
 
+WILLNEED, RANDOM = mmap.MADV_WILLNEED, mmap.MADV_RANDOM
+
 
 @pytest.fixture
 def advised(monkeypatch):
-    """Byte ranges that the system was told of."""
-    ranges = []
+    """(advice, first byte, number of bytes) that the system was told."""
+    told, advise = [], FeatureFile.advise
 
-    def rows_of(fd, offset, n_rows, rows, width):
-        ranges.extend((offset + row * width, width) for row in rows.tolist())
+    def tell(file, advice, start, n_bytes):
+        told.append((advice, start, n_bytes))
+        advise(file, advice, start, n_bytes)
 
-    monkeypatch.setattr(disk, "announce_rows", rows_of)
-    monkeypatch.setattr(os, "posix_fadvise", lambda fd, at, n, kind: ranges.append((at, n)))
-    return ranges
-
-
-def settle():
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and thread.daemon:
-            thread.join(10)
-
-
-def fetch_for(file, rows, seconds, monkeypatch):
-    """Fetch in a made-up time."""
-    clock = iter([0.0, seconds])
-    monkeypatch.setattr(module, "perf_counter", lambda: next(clock))
-    return fetch_stored(file, np.array(rows))
-
-
-def test_rows_in_memory_need_no_advice_after_the_first_batch(tmp_path, advised, monkeypatch):
-    file, x = write(tmp_path)
-    start = file.extents["features"][0]
-    fetch_for(file, [2, 5], 1e-6, monkeypatch)
-    assert advised == [(start + 12, 6), (start + 30, 6)]
-    npt.assert_array_equal(fetch_for(file, [7], 1e-6, monkeypatch), x[[7]])
-    assert len(advised) == 2
-
-
-def test_rows_from_the_disk_are_announced_and_the_file_loaded_once(tmp_path, advised, monkeypatch):
-    file, x = write(tmp_path)
-    start = file.extents["features"][0]
-    for _ in range(3):
-        npt.assert_array_equal(fetch_for(file, [1, 2], 1.0, monkeypatch), x[[1, 2]])
-        settle()
-    assert advised.count((start + 6, 6)) == 3
-    assert [at for at, n in advised if n > 6] == [start]  # the whole file in one step
-    fetch_for(file, [1], 1e-6, monkeypatch)
-    fetch_for(file, [3], 1.0, monkeypatch)
-    assert (start + 18, 6) not in advised
+    monkeypatch.setattr(FeatureFile, "advise", tell)
+    return told
 
 
 @pytest.fixture
@@ -199,64 +165,85 @@ def little_memory(monkeypatch):
     monkeypatch.setattr(disk, "free_memory", lambda: 100)
 
 
-def test_a_file_that_does_not_fit_in_memory_is_not_loaded(
-    tmp_path, advised, little_memory, monkeypatch
-):
-    file, _ = write(tmp_path)
-    fetch_for(file, [1], 1.0, monkeypatch)
-    settle()
-    assert [n for _, n in advised] == [6]
+def test_a_batch_brings_its_rows_and_a_piece_of_the_file(tmp_path, advised, monkeypatch):
+    monkeypatch.setattr(disk, "_PIECE", 12)
+    monkeypatch.setattr(disk, "_STEP", 20)
+    file, x = write(tmp_path)  # 9 rows of 6 bytes
+    at = file.extents["features"][0]
+    populate = disk._POPULATE
+    told = {
+        (2, 5): [(WILLNEED, at + 12, 6), (WILLNEED, at + 30, 6), (populate, at, 20),
+                 (populate, at + 20, 4)],
+        (3, 7, -1): [(WILLNEED, at + 42, 6), (populate, at + 24, 20), (populate, at + 44, 10)],
+        (1, 8): [],
+    }  # fmt: skip
+    for rows, expected in told.items():
+        if -1 in rows:
+            with pytest.raises(XmgError, match="row -1 was"):
+                fetch_stored(file, np.array(rows))
+        else:
+            npt.assert_array_equal(fetch_stored(file, np.array(rows)).numpy(), x[list(rows)])
+        assert advised == expected
+        advised.clear()
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32"])
-@pytest.mark.parametrize("dim", [7, 1024])
-@pytest.mark.parametrize("n_threads", [1, 3])
-def test_a_file_that_does_not_fit_in_memory_is_read(tmp_path, little_memory, dim, dtype, n_threads):
-    file, x = write(tmp_path, dim=dim, dtype=dtype)
-    rows = np.array([[3, 3, 0], [8, 1, 2]])
-    assert not disk.disk_of(file).fits
-    for _ in range(2):
-        npt.assert_array_equal(fetch_stored(file, rows, n_threads=n_threads).numpy(), x[rows])
-    with pytest.raises(XmgError, match="has 9 rows, and row -2 was"):
-        fetch_stored(file, np.array([1, 2, 5, -2]), n_threads=n_threads)
-
-
-@pytest.mark.parametrize("n_threads", [1, 3])
-def test_a_disk_that_cannot_read(tmp_path, little_memory, n_threads):
-    file, _ = write(tmp_path)
-    fetch_stored(file, np.array([7]))
-    os.truncate(file.path, file.extents["features"][0] + 6 * 7)
-    with pytest.raises(XmgError, match=r"3\.h5: the disk cannot read row 7"):
-        fetch_stored(file, np.array([1, 2, 5, 3, 4, 7]), n_threads=n_threads)
-
-
-@given(st.integers(1, 9), st.integers(0, 20), st.lists(st.integers(-2, 12), max_size=9))
-def test_read_rows_twin(tmp_path_factory, n, dim, rows):
-    table = np.random.default_rng(n).integers(0, 2**16, (n, dim)).astype(np.uint16)
-    path = tmp_path_factory.mktemp("rows") / "rows"
-    path.write_bytes(b"before" + table.tobytes())
-    out = np.full((len(rows), dim), 7, np.uint16)
-    done, copied = naive.gather(table.tolist(), rows)
-    with path.open("rb") as data:
-        rows = np.array(rows, np.int64)
-        assert read_rows(data.fileno(), 6, n, rows, out) == done
-        announce_rows(data.fileno(), 6, n, rows, 2 * dim)
-    expected = copied if done == len(rows) else np.full_like(out, 7)
-    npt.assert_array_equal(out, np.reshape(expected, out.shape))
-
-
-def test_a_file_that_was_replaced_is_read_from_its_map(tmp_path, little_memory):
+def test_a_file_that_does_not_fit_in_memory_is_not_loaded(tmp_path, advised, little_memory):
     file, x = write(tmp_path)
-    other = synthetic.write(tmp_path / "other.h5", 1 + x, synthetic.names(9, 1), dtype="float16")
-    other.path.replace(file.path)
-    assert disk.disk_of(file) is None
+    at = file.extents["features"][0]
+    for _ in range(2):
+        npt.assert_array_equal(fetch_stored(file, np.array([[1, 3]])).numpy(), x[[[1, 3]]])
+    rows = [(WILLNEED, at + 6, 6), (WILLNEED, at + 18, 6)]
+    assert advised == [(RANDOM, at, 54), *rows, *rows]
+
+
+def test_a_system_that_cannot_fill_a_map(tmp_path, advised, monkeypatch):
+    monkeypatch.setattr(disk, "_POPULATE", 12345)
+    file, x = write(tmp_path)
     npt.assert_array_equal(fetch_stored(file, np.array([4])).numpy(), x[[4]])
+    at = file.extents["features"][0]
+    assert advised[1:] == [(12345, at, 54), (WILLNEED, at, 54)]
+
+
+def test_a_system_that_takes_no_advice(tmp_path, advised, monkeypatch):
+    monkeypatch.delattr(mmap, "MADV_RANDOM")
+    file, x = write(tmp_path)
+    npt.assert_array_equal(fetch_stored(file, np.array([4])).numpy(), x[[4]])
+    assert not advised
+
+
+def test_the_map_is_filled(tmp_path):
+    """Every page, at the end of the file too: then a fault happens nowhere."""
+    file, x = write(tmp_path, n=3000, dim=1000)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    fetch_stored(file, np.arange(0, 3000, 10))
+    filled = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    assert int(file.features.view("u2").sum(dtype="u8")) == int(x.view("u2").sum(dtype="u8"))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - filled < 300  # of 1,465 pages
+    assert filled > before
 
 
 def test_a_file_that_was_moved_away_is_still_read(tmp_path):
     file, x = write(tmp_path)
     file.path.unlink()
     npt.assert_array_equal(fetch_stored(file, np.array([4])).numpy(), x[[4]])
+
+
+def test_threads_after_a_fork(tmp_path):
+    """The child has none of its parent's threads, and copies all the same."""
+    file, x = write(tmp_path, n=50, dim=7)
+    rows = np.arange(50)[::-1].copy()
+    fetch_stored(file, rows, n_threads=3)
+    read, write_ = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.write(write_, fetch_stored(file, rows, n_threads=3).numpy().tobytes())
+        finally:
+            os._exit(0)
+    os.close(write_)
+    with open(read, "rb") as pipe:
+        assert pipe.read() == x[rows].tobytes()
+    os.waitpid(child, 0)
 
 
 def open_files():
@@ -268,7 +255,6 @@ def test_nothing_stays_open_behind_a_file(tmp_path):
     before = open_files()
     file, _ = write(tmp_path)
     fetch_stored(file, np.array([4]))
-    assert open_files() > before
     del file
     gc.collect()
     assert open_files() == before
