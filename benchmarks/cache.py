@@ -12,7 +12,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -32,6 +31,7 @@ from xmg.engine.pool import Pool, pool_of
 
 SPEC = FeatureSpec(dataset="random", encoder="", weights_sha256="", preprocessing={}, versions={})
 N_WAY, N_QUERY, N_CLASSES = 5, 15, 100
+N_ROWS = N_WAY * (5 + N_QUERY)  # of a 5-shot episode
 
 
 class Size(NamedTuple):
@@ -45,13 +45,14 @@ class Size(NamedTuple):
     copy_bytes: int = 256 << 20
     rows: Sequence[int] = (10**4, 10**9)
     indexed: int = 10**6  # rows of each class that is drawn from
-    fresh_maps: int = 40
+    repeated: int = 200  # episodes
+    write_rounds: int = 11
     write_bytes: int = 3 << 29
     put: int = 2048  # rows
     reads: int = 2000
 
 
-TOY = Size((3, 8), 1, 5, (4 << 20,), (3, 6), 1 << 20, (10**4, 10**7), 10**3, 2, 1 << 20, 100, 50)
+TOY = Size((3, 8), 1, 5, (4 << 20,), (3, 6), 1 << 20, (10**4, 10**7), 10**3, 2, 1, 1 << 20, 100, 50)
 
 
 def make_file(path: Path, n_bytes: int, dim: int) -> FeatureFile:
@@ -125,18 +126,16 @@ def cold(folder: Path, size: Size) -> None:
         make_file(path, n_bytes, dim)
         machine.drop(path)
         sequential, one, many = machine.disk_limits(path, size.reads)
-        n_rows = N_WAY * (5 + N_QUERY)
         print(
             f"{dim}-d, 5-shot, {n_bytes / 2**20:,.0f} MiB: the disk reads {sequential / 1e9:.2f} "
-            f"GB/s in sequence, {one:,.0f} pages/s at random and {many:,.0f} with 32 at a time: "
-            f"{one / n_rows:,.0f} and {many / n_rows:,.0f} episodes/s"
+            f"GB/s in sequence, {one:,.0f} pages/s at random and {many:,.0f} with 32 at a time"
         )
         for n in size.cold_episodes:
             if n * n_bytes <= 2000 << 30:  # h5py would take many minutes
-                _cold(path, n, size.rounds)
+                _cold(path, n, size.rounds, max(many / N_ROWS, n * sequential / n_bytes))
 
 
-def _cold(path: Path, n: int, rounds: int) -> None:
+def _cold(path: Path, n: int, rounds: int, limit: float) -> None:
     file = FeatureFile(path)
     pool = pool_of(file, file.classes)
     episodes = [draw(pool, 5, r * n, n) for r in range(rounds + 1)]
@@ -150,22 +149,25 @@ def _cold(path: Path, n: int, rounds: int) -> None:
     )
     print(
         f"  first {n:,} episodes: xmg {found['xmg']:,.0f}/s, h5py {found['h5py']:,.0f}/s, ratio "
-        f"{found['xmg'] / found['h5py']:.1f}"
+        f"{found['xmg'] / found['h5py']:.1f}; the disk, all at random or all in sequence, "
+        f"{limit:,.0f}/s, {limit / found['h5py']:.1f}"
     )
 
 
 def _cold_rate(path: Path, episodes: list[np.ndarray]) -> float:
-    machine.drop(path)
-    try:
-        return rate(partial(fetch_stored, FeatureFile(path)), episodes)
-    finally:
-        time.sleep(0.1)  # the thread that reads ahead ends with the file
+    _forget(path)
+    return rate(partial(fetch_stored, FeatureFile(path)), episodes)
 
 
 def _cold_h5py(path: Path, episodes: list[np.ndarray]) -> float:
-    machine.drop(path)
+    _forget(path)
     with h5py.File(path) as h5:
         return rate(by_h5py(h5["features"]), episodes)
+
+
+def _forget(path: Path) -> None:
+    machine.drop(path)
+    machine.touch(path.stat().st_size)
 
 
 def copy(folder: Path, size: Size) -> None:
@@ -210,7 +212,7 @@ def scale(folder: Path, size: Size) -> None:
         sparse.make(path, n, 512, sparse.CLASSES, min(size.indexed, n // sparse.CLASSES))
     found: dict[str, list[float]] = {name: [] for name in sparse.PARTS}
     for path in paths:
-        for name, value in sparse.measure(path, size.fresh_maps).items():
+        for name, value in sparse.measure(path, size.repeated).items():
             found[name].append(value)
     print(f"files of {' and '.join(f'{path.stat().st_size:,}' for path in paths)} bytes")
     for name, values in found.items():
@@ -235,14 +237,15 @@ def write(folder: Path, size: Size) -> None:
                     at = first % len(rows)
                     writer.put(first, rows[at : at + min(size.put, n - first)])
 
-        return _written(folder / "written.h5", fill)
+        return _written(folder / "written.h5", fill, size.write_bytes)
 
     def dd(_: int) -> float:
         target = folder / "copied"
         command = ["dd", f"if={folder / 'source'}", f"of={target}", "bs=4M", "conv=fsync"]
-        return _written(target, lambda: subprocess.run(command, check=True, capture_output=True))
+        run = partial(subprocess.run, command, check=True, capture_output=True)
+        return _written(target, run, size.write_bytes)
 
-    found = medians(size.rounds, {"xmg": ours, "dd": dd})
+    found = medians(size.write_rounds, {"xmg": ours, "dd": dd})
     total = n * dim * 2 / 1e9
     print(
         f"{total:.1f} GB in puts of {size.put:,} rows of {dim}-d: xmg "
@@ -251,9 +254,10 @@ def write(folder: Path, size: Size) -> None:
     )
 
 
-def _written(path: Path, fill: Callable[[], object]) -> float:
+def _written(path: Path, fill: Callable[[], object], n_bytes: int) -> float:
     path.unlink(missing_ok=True)
     os.sync()
+    machine.touch(n_bytes)
     return seconds(fill)
 
 

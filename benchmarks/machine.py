@@ -4,6 +4,7 @@ import gc
 import mmap
 import os
 import platform
+import random
 import statistics
 import subprocess
 import time
@@ -42,11 +43,15 @@ def cores() -> int:
 
 
 def medians(rounds: int, contestants: Mapping[str, Callable[[int], float]]) -> dict[str, float]:
-    """Call each with the round's number, in turn; the median by name. Round 0 is a warm-up."""
+    """Call each with the round's number; the median by name. Round 0 is a warm-up.
+
+    The order changes with each round: a disk may still be at work for the one before.
+    """
     found: dict[str, list[float]] = {name: [] for name in contestants}
+    rng = random.Random(0)
     for r in range(rounds + 1):
-        for name, measure in contestants.items():
-            found[name].append(measure(r))
+        for name in rng.sample(list(contestants), len(contestants)):
+            found[name].append(contestants[name](r))
     return {name: statistics.median(values[1:]) for name, values in found.items()}
 
 
@@ -94,6 +99,15 @@ def copy(source: np.ndarray, target: np.ndarray, n_threads: int) -> None:
 @cache
 def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor()
+
+
+def touch(n_bytes: int) -> None:
+    """Use as much memory as a file will take of the page cache, and give it back.
+
+    A virtual machine hands free memory to its host; to get it again takes seconds per GB, and
+    would be charged to whoever happens to come next.
+    """
+    np.ones(2 * n_bytes, np.uint8)
 
 
 def disk_limits(path: Path, n_reads: int) -> tuple[float, float, float]:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
+from time import perf_counter
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from xmg.cache import FeatureFile, XmgError
 from xmg.cache.pairs import Rows
-from xmg.engine.disk import Loading, bring, loading_of
+from xmg.engine.disk import Loading, bring, learn, loading_of
 from xmg.engine.kernels.gather import gather
 
 _WORDS: Final = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
@@ -59,9 +60,13 @@ def fetch_stored(
     shape = (*rows.shape, table.dim)
     batch = np.empty(shape, table.dtype) if out is None else _checked(out, shape, table.dtype)
     target = batch.reshape(flat.size, table.dim).view(table.words.dtype)
-    if not table.loading.done:
+    helped = not table.loading.done
+    if helped:
         bring(file, table.loading, flat)
+    began = perf_counter()
     done = _gather(table.words, flat, target, n_threads or n_threads_for(batch.nbytes))
+    if helped:
+        learn(table.loading, flat.size, perf_counter() - began)
     if done < flat.size:
         raise XmgError(
             f"{file.path} has {len(table.words):,} rows, and row {flat[done]} was asked for: an "

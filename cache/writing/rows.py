@@ -19,7 +19,7 @@ from xmg.cache.writing.journal import Journal, Plan, Record
 
 Outputs = npt.NDArray[Any] | Sequence[npt.NDArray[Any] | Reject]
 _COMMIT_SECONDS: Final = 2.0
-_SEND_BYTES: Final = 1 << 25  # smaller, and the disk waits for commands; larger, and for bytes
+_SEND_BYTES: Final = 1 << 24  # smaller, and the disk waits for commands; larger, and for bytes
 
 
 class RowWriter:

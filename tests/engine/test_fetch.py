@@ -144,7 +144,7 @@ def test_a_damaged_class_index_where_recordings_are_looked_up(tmp_path):
 
 # From the disk -----------------------------------------------------------------------------
 
-WILLNEED, RANDOM = mmap.MADV_WILLNEED, mmap.MADV_RANDOM
+WILLNEED, RANDOM, NORMAL = mmap.MADV_WILLNEED, mmap.MADV_RANDOM, mmap.MADV_NORMAL
 
 
 @pytest.fixture
@@ -166,15 +166,19 @@ def little_memory(monkeypatch):
 
 
 def test_a_batch_brings_its_rows_and_a_piece_of_the_file(tmp_path, advised, monkeypatch):
+    monkeypatch.setattr(disk, "_ROW_SECONDS", -1)  # every row comes slowly
     monkeypatch.setattr(disk, "_PIECE", 12)
     monkeypatch.setattr(disk, "_STEP", 20)
     file, x = write(tmp_path)  # 9 rows of 6 bytes
     at = file.extents["features"][0]
     populate = disk._POPULATE
+    load = lambda first, n: [(NORMAL, at + first, n), (populate, at + first, n)]  # noqa: E731
     told = {
-        (2, 5): [(WILLNEED, at + 12, 6), (WILLNEED, at + 30, 6), (populate, at, 20),
-                 (populate, at + 20, 4)],
-        (3, 7, -1): [(WILLNEED, at + 42, 6), (populate, at + 24, 20), (populate, at + 44, 10)],
+        (2, 5): [
+            (RANDOM, at, 54), (WILLNEED, at + 12, 6), (WILLNEED, at + 30, 6),
+            *load(0, 20), *load(20, 4),
+        ],
+        (3, 7, -1): [(WILLNEED, at + 42, 6), *load(24, 20), *load(44, 10)],
         (1, 8): [],
     }  # fmt: skip
     for rows, expected in told.items():
@@ -187,13 +191,18 @@ def test_a_batch_brings_its_rows_and_a_piece_of_the_file(tmp_path, advised, monk
         advised.clear()
 
 
-def test_a_file_that_does_not_fit_in_memory_is_not_loaded(tmp_path, advised, little_memory):
+@pytest.mark.parametrize(("seconds", "again"), [(-1, True), (9, False)])
+def test_a_file_that_does_not_fit_in_memory_is_not_loaded(
+    tmp_path, advised, little_memory, monkeypatch, seconds, again
+):
+    """And its rows are announced as long as they come slowly."""
+    monkeypatch.setattr(disk, "_ROW_SECONDS", seconds)
     file, x = write(tmp_path)
     at = file.extents["features"][0]
     for _ in range(2):
         npt.assert_array_equal(fetch_stored(file, np.array([[1, 3]])).numpy(), x[[[1, 3]]])
     rows = [(WILLNEED, at + 6, 6), (WILLNEED, at + 18, 6)]
-    assert advised == [(RANDOM, at, 54), *rows, *rows]
+    assert advised == [(RANDOM, at, 54), *rows, *rows * again]
 
 
 def test_a_system_that_cannot_fill_a_map(tmp_path, advised, monkeypatch):
@@ -201,7 +210,7 @@ def test_a_system_that_cannot_fill_a_map(tmp_path, advised, monkeypatch):
     file, x = write(tmp_path)
     npt.assert_array_equal(fetch_stored(file, np.array([4])).numpy(), x[[4]])
     at = file.extents["features"][0]
-    assert advised[1:] == [(12345, at, 54), (WILLNEED, at, 54)]
+    assert advised[2:] == [(NORMAL, at, 54), (12345, at, 54), (WILLNEED, at, 54)]
 
 
 def test_a_system_that_takes_no_advice(tmp_path, advised, monkeypatch):
