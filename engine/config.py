@@ -7,8 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from xmg.cache import XmgError
 
-Loss = Literal["info-nce", "nce-margin", "nce-logistic"]
+Loss = Literal[
+    "info-nce", "nce-margin", "nce-logistic", "sigmoid", "triplet-hard", "class-mean-hinge"
+]
 Positive = Annotated[int, Field(ge=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, le=1000)]  # beyond that, single precision overflows
 
 
 class Config(BaseModel):
@@ -35,19 +39,19 @@ class Config(BaseModel):
 
     # Heads
     width: Positive = 256  # of the aligned space
-    tau: Annotated[float, Field(gt=0)] = 0.2  # temperature of similarities
+    tau: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.2  # temperature of similarities
 
     # Meta-alignment task T_a
     n_sets: Annotated[int, Field(ge=2)] = 32
     k_pairs: Positive = 2  # pairs of each set; 1 where each pair is a set
     n_negatives: Positive = 16  # sampled for each pair
     loss: Loss = "info-nce"
-    margin: float = 0.1  # of nce-margin
-    align_rate: Annotated[float, Field(gt=0)] = 1e-3
+    margin: Finite = 0.1  # of nce-margin, triplet-hard and class-mean-hinge
+    align_rate: Rate = 1e-3
 
     # Source classification task T_s
     k_shot: Positive = 5
-    classify_rate: Annotated[float, Field(gt=0)] = 1e-3
+    classify_rate: Rate = 1e-3
 
     # Meta-training
     inner_steps: Positive = 5

@@ -1,13 +1,17 @@
 """Contrastive losses of meta-alignment. All take unit rows and return nats or a hinge, a scalar.
 
-z_s (B, d) source, z_t (B, d) target, paired by row; z_neg (B, K, d) targets of other sets.
+z_s (B, d) source, z_t (B, d) target, paired by row; z_neg (B, K, d) targets of other sets. Row b is
+of set b % n_sets.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def similarities(z_s: Tensor, z_t: Tensor, z_neg: Tensor) -> tuple[Tensor, Tensor]:
@@ -47,13 +51,59 @@ def nce_logistic(z_s: Tensor, z_t: Tensor, z_neg: Tensor, tau: float) -> Tensor:
     return -F.logsigmoid(positive / tau).mean() - F.logsigmoid(-negative / tau).mean()
 
 
-def alignment_loss(
-    name: str, tau: float, margin: float
-) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+def sigmoid(z_s: Tensor, z_t: Tensor, z_neg: Tensor, tau: float) -> Tensor:
+    """Pairwise sigmoid loss of SigLIP (Zhai, Mustafa, Kolesnikov, Beyer, arXiv:2303.15343):
+
+        L = -1/B sum_i [ log g(s_i.t_i / tau + b) + sum_k log g(-s_i.n_ik / tau - b) ],
+
+    g the logistic. The paper learns tau and b; here b = -log K, the odds of a pair, which spares
+    the first steps from learning that most rows do not match.
+    """
+    positive, negative = similarities(z_s, z_t, z_neg)
+    bias = -math.log(z_neg.shape[1])
+    pairs, others = F.logsigmoid(positive / tau + bias), F.logsigmoid(-negative / tau - bias)
+    return -(pairs.sum() + others.sum()) / len(z_s)
+
+
+def triplet_hard(z_s: Tensor, z_t: Tensor, z_neg: Tensor, margin: float, n_sets: int) -> Tensor:
+    """Triplets with the hardest negatives, VSE++ (Faghri, Fleet, Kiros, Fidler, arXiv:1707.05612):
+
+        L = 1/B sum_i [ h(max_k s_i.n_ik - s_i.t_i) + h(max_j s_j.t_i - s_i.t_i) ],
+
+    h(x) = max(0, margin + x), k over the sampled negatives, j over the rows of other sets, of which
+    there must be one: n_sets >= 2.
+    """
+    positive, negative = similarities(z_s, z_t, z_neg)
+    sets = torch.arange(len(z_s), device=z_s.device) % n_sets
+    same = sets[:, None] == sets
+    back = (z_t @ z_s.T).masked_fill(same, -torch.inf)
+    hardest = torch.stack([negative.amax(1), back.amax(1)], 1)  # (B, 2)
+    return F.relu(margin + hardest - positive).sum(1).mean()
+
+
+def class_mean_hinge(z_s: Tensor, z_t: Tensor, margin: float, n_sets: int) -> Tensor:
+    """The hinge between set means that the CROMA paper's released code trains with:
+
+        L = 1/(C (C - 1)) sum_{c != c'} max(0, m + a_c.b_c' - a_c.b_c),
+
+    m the margin, a_c and b_c the mean source and target row of set c of C = n_sets >= 2. Means are
+    not brought back to unit norm; no negatives are sampled.
+    """
+    a, b = (z.reshape(-1, n_sets, z.shape[1]).mean(0) for z in (z_s, z_t))
+    scores = a @ b.T
+    hinge = F.relu(margin + scores - scores.diagonal()[:, None])
+    apart = ~torch.eye(n_sets, dtype=torch.bool, device=hinge.device)
+    return hinge[apart].mean()
+
+
+def alignment_loss(name: str, tau: float, margin: float, n_sets: int) -> Loss:
     """Return the loss called `name` in a config, of (z_s, z_t, z_neg)."""
-    losses: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    losses: dict[str, Loss] = {
         "info-nce": lambda s, t, n: info_nce(s, t, n, tau),
         "nce-margin": lambda s, t, n: nce_margin(s, t, n, margin),
         "nce-logistic": lambda s, t, n: nce_logistic(s, t, n, tau),
+        "sigmoid": lambda s, t, n: sigmoid(s, t, n, tau),
+        "triplet-hard": lambda s, t, n: triplet_hard(s, t, n, margin, n_sets),
+        "class-mean-hinge": lambda s, t, _: class_mean_hinge(s, t, margin, n_sets),
     }
     return losses[name]

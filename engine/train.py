@@ -1,6 +1,7 @@
 """Meta-training: loop, meta-validation, checkpoints, resume."""
 
 import json
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +14,7 @@ from xmg.engine.compute import flushed_denormals
 from xmg.engine.config import Config
 from xmg.engine.evaluate import validation_accuracy
 from xmg.engine.fronts import fit_fronts
-from xmg.engine.inner import clone
+from xmg.engine.inner import Theta, clone
 from xmg.engine.manifest import check_manifest, make_manifest
 from xmg.engine.methods import croma
 from xmg.engine.problem import MetaTrain, open_problem
@@ -100,12 +101,28 @@ def _loop(
     for i, episode in _episodes(train, config, state.iteration):
         losses = croma.meta_iteration(state.theta, croma.whiten(episode, state.fronts), config)
         done = i + 1
+        _refuse_divergence(run, config, done, losses, state.theta)
         if done % config.validate_every == 0 or done == config.iterations:
             seconds = round(time.monotonic() - began, 3)
             now = replace(state, iteration=done)
             state = _record(run, now, tasks, config, {**losses, "seconds": seconds})
         if progress:
             progress(done, config.iterations, state.best_accuracy)
+
+
+def _refuse_divergence(
+    run: Path, config: Config, i: int, losses: Mapping[str, float], theta: Theta
+) -> None:
+    """Raise XmgError where a loss or a parameter is NaN or infinite; nothing of it is saved."""
+    wrong = [name for name, value in losses.items() if not math.isfinite(value)]
+    wrong += [name for name, value in theta.items() if not value.isfinite().all()]
+    if wrong:
+        raise XmgError(
+            f"training diverged at meta-iteration {i}: {', '.join(wrong)} became NaN or infinite, "
+            f"with align_rate {config.align_rate:g}, classify_rate {config.classify_rate:g} and "
+            f"meta_step {config.meta_step:g}.\n{run / LAST} keeps the last state that was sound. "
+            "fix: lower the rates by ten times in --config, into another --run"
+        )
 
 
 def _record(

@@ -142,6 +142,53 @@ def nce_logistic(z_s, z_t, z_neg, tau: float) -> float:
     return total / len(z_s)
 
 
+def sigmoid(z_s, z_t, z_neg, tau: float) -> float:
+    total = 0.0
+    for s, t, others in zip(z_s, z_t, z_neg, strict=True):
+        bias = math.log(1 / len(others))
+        total -= math.log(_logistic(_dot(s, t) / tau + bias))
+        total -= math.fsum(math.log(_logistic(-_dot(s, n) / tau - bias)) for n in others)
+    return total / len(z_s)
+
+
+def triplet_hard(z_s, z_t, z_neg, margin: float, n_sets: int) -> float:
+    total = 0.0
+    for i, (s, t, others) in enumerate(zip(z_s, z_t, z_neg, strict=True)):
+        own = _dot(s, t)
+        back = [_dot(z_s[j], t) for j in range(len(z_s)) if j % n_sets != i % n_sets]
+        total += max(0.0, *(margin + _dot(s, n) - own for n in others))
+        total += max(0.0, *(margin + score - own for score in back))
+    return total / len(z_s)
+
+
+def class_mean_hinge(z_s, z_t, margin: float, n_sets: int) -> float:
+    a, b = ([_mean(z[c::n_sets]) for c in range(n_sets)] for z in (z_s, z_t))
+    terms = [
+        max(0.0, margin + _dot(a[c], b[other]) - _dot(a[c], b[c]))
+        for c in range(n_sets)
+        for other in range(n_sets)
+        if other != c
+    ]
+    return math.fsum(terms) / len(terms)
+
+
+def loss(name: str, z_s, z_t, z_neg, tau: float, margin: float, n_sets: int) -> float:
+    """The loss that a config calls `name`, of arrays."""
+    s, t, n = (z.tolist() for z in (z_s, z_t, z_neg))
+    return {
+        "info-nce": lambda: info_nce(s, t, n, tau),
+        "nce-margin": lambda: nce_margin(s, t, n, margin),
+        "nce-logistic": lambda: nce_logistic(s, t, n, tau),
+        "sigmoid": lambda: sigmoid(s, t, n, tau),
+        "triplet-hard": lambda: triplet_hard(s, t, n, margin, n_sets),
+        "class-mean-hinge": lambda: class_mean_hinge(s, t, margin, n_sets),
+    }[name]()
+
+
+def _mean(rows) -> list[float]:
+    return [math.fsum(column) / len(rows) for column in zip(*rows, strict=True)]
+
+
 def _logistic(x: float) -> float:
     return 1 / (1 + math.exp(-x))
 

@@ -1,6 +1,6 @@
 """CROMA: meta-alignment and meta-classification together (arXiv:2012.02813, algorithm 1)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -32,6 +32,7 @@ class Episode:
     negatives: Tensor  # (B, K, d_t)
     shots: Tensor  # (n_way * k_shot, d_s)
     labels: Tensor  # (n_way * k_shot,)
+    n_sets: int  # pair b is of set b % n_sets
 
 
 def start(train: MetaTrain, fronts: Fronts, config: Config) -> Theta:
@@ -79,17 +80,18 @@ def draw(train: MetaTrain, config: Config, i: int) -> Episode:
         fetch_stored(train.target, negatives, n_threads=1),
         fetch_stored(train.source.file, support, n_threads=1).flatten(0, -2),
         torch.arange(config.n_way).repeat_interleave(config.k_shot),
+        shape[0],
     )
 
 
 def whiten(episode: Episode, fronts: Fronts) -> Episode:
     """Pass an episode through the frozen fronts."""
-    return Episode(
-        fronts.source(episode.source),
-        fronts.target(episode.target),
-        fronts.target(episode.negatives),
-        fronts.source(episode.shots),
-        episode.labels,
+    return replace(
+        episode,
+        source=fronts.source(episode.source),
+        target=fronts.target(episode.target),
+        negatives=fronts.target(episode.negatives),
+        shots=fronts.source(episode.shots),
     )
 
 
@@ -105,7 +107,7 @@ def meta_iteration(theta: Theta, episode: Episode, config: Config) -> dict[str, 
     take the Reptile step.
     """
     task = clone(theta)
-    nce = alignment_loss(config.loss, config.tau, config.margin)
+    nce = alignment_loss(config.loss, config.tau, config.margin, episode.n_sets)
 
     def align() -> Tensor:
         z_s = embed(episode.source, task["source"])

@@ -1,5 +1,7 @@
 """The two motions and CROMA's meta-iteration, step by step against float64 twins."""
 
+from typing import get_args
+
 import naive
 import numpy as np
 import numpy.testing as npt
@@ -8,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmg.engine.config import make_config
+from xmg.engine.config import Loss, make_config
 from xmg.engine.inner import clone, descend, reptile
 from xmg.engine.methods import croma
 
@@ -86,22 +88,23 @@ def test_meta_iteration(seed, inner_steps):
     data = doubles(seed + 9, source=(6, 3), target=(6, 2), negatives=(6, 5, 2), shots=(6, 3))
     data["labels"] = np.array([0, 0, 1, 1, 2, 2])
     moved = tensors(theta)
-    losses = croma.meta_iteration(moved, croma.Episode(**tensors(data)), config)
+    losses = croma.meta_iteration(moved, croma.Episode(**tensors(data), n_sets=3), config)
     for name, value in naive.meta_iteration(theta, data, config).items():
         npt.assert_allclose(moved[name].numpy(), value, rtol=1e-8, atol=1e-11)
         assert not np.allclose(value, theta[name], atol=1e-4)  # all three learn
     assert set(losses) == {"align_loss", "classify_loss"}
 
 
-@pytest.mark.parametrize("loss", ["info-nce", "nce-margin", "nce-logistic"])
+@pytest.mark.parametrize("loss", get_args(Loss))
 def test_the_configured_loss_is_reported_before_the_first_step(loss):
     config = make_config(**PLACES, n_way=2, loss=loss, margin=0.6, tau=0.3)
     theta = doubles(3, source=(3, 4), target=(2, 4), phi=(4, 2))
-    data = doubles(4, source=(5, 3), target=(5, 2), negatives=(5, 2, 2), shots=(4, 3))
+    data = doubles(4, source=(6, 3), target=(6, 2), negatives=(6, 2, 2), shots=(4, 3))
     data["labels"] = np.array([0, 0, 1, 1])
     rows = data["source"] @ theta["source"], data["target"] @ theta["target"]
     rows = [*rows, data["negatives"] @ theta["target"]]
-    unit = [(x / np.linalg.norm(x, axis=-1, keepdims=True)).tolist() for x in rows]
-    found = croma.meta_iteration(tensors(theta), croma.Episode(**tensors(data)), config)
-    twin = getattr(naive, loss.replace("-", "_"))(*unit, 0.6 if loss == "nce-margin" else 0.3)
+    unit = [x / np.linalg.norm(x, axis=-1, keepdims=True) for x in rows]
+    episode = croma.Episode(**tensors(data), n_sets=3)
+    found = croma.meta_iteration(tensors(theta), episode, config)
+    twin = naive.loss(loss, *unit, tau=0.3, margin=0.6, n_sets=3)
     assert found["align_loss"] == pytest.approx(twin, rel=1e-9)

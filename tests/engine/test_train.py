@@ -7,6 +7,7 @@ from safetensors import safe_open
 
 from xmg.cache import XmgError
 from xmg.engine.meta_test import evaluate_run
+from xmg.engine.methods import croma
 from xmg.engine.run import load_config, load_state, read_metrics
 from xmg.engine.train import meta_train
 
@@ -210,3 +211,28 @@ def test_changed_features_stop_a_resume(tmp_path, files, config, side):
     relabelled(files, side)
     with pytest.raises(XmgError, match=rf"{files[side].path.name} has changed since"):
         meta_train(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize("wrong", ["align_loss", "classify_loss", "source", "target", "phi"])
+def test_divergence_stops_the_run_and_keeps_the_last_good_state(
+    tmp_path, config, monkeypatch, wrong
+):
+    """Whatever goes wrong first; unit rows and Adam keep real runs from it at any sane rate."""
+    iterations = iter(range(1, 99))
+
+    def iteration(theta, *_):
+        losses = {"align_loss": 1.0, "classify_loss": 1.0}
+        if next(iterations) == 5:
+            where = losses if wrong in losses else theta
+            where[wrong] = where[wrong] * float("nan")
+        return losses
+
+    monkeypatch.setattr(croma, "meta_iteration", iteration)
+    run = tmp_path / "run"
+    with pytest.raises(
+        XmgError, match=rf"diverged at meta-iteration 5: {wrong} became.*align_rate 0\.001"
+    ):
+        meta_train(config, run)
+    assert load_state(run / LAST).iteration == 3
+    assert [row["iteration"] for row in read_metrics(run)] == [0, 3]
+    assert evaluate_run(run)
