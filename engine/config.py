@@ -54,6 +54,9 @@ class Config(BaseModel):
     classify_rate: Rate = 1e-3
 
     # Meta-training
+    optimizer: Literal["adam", "sgd"] = "adam"  # of the inner steps; sgd wants higher rates
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of sgd
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0  # of sgd
     inner_steps: Positive = 5
     meta_step: Annotated[float, Field(gt=0, le=1)] = 0.5  # epsilon
     iterations: Positive = 300
@@ -63,6 +66,8 @@ class Config(BaseModel):
     def _check(self) -> Self:
         if len(set(self.shots)) != len(self.shots):
             raise ValueError(f"shots must differ, got {self.shots}")
+        if self.optimizer == "adam" and (self.momentum or self.weight_decay):
+            raise ValueError("momentum and weight_decay are settings of optimizer = 'sgd'")
         return self
 
 

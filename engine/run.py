@@ -22,7 +22,7 @@ from torch import Tensor
 from xmg.cache import XmgError
 from xmg.engine.config import Config
 from xmg.engine.fronts import Fronts
-from xmg.engine.inner import Theta
+from xmg.engine.inner.phase import Theta
 from xmg.engine.whitening import Whitening
 
 CONFIG, EPISODES, METRICS = "config.json", "episodes.json", "metrics.jsonl"

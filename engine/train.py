@@ -14,7 +14,8 @@ from xmg.engine.compute import flushed_denormals
 from xmg.engine.config import Config
 from xmg.engine.evaluate import validation_accuracy
 from xmg.engine.fronts import fit_fronts
-from xmg.engine.inner import Theta, clone
+from xmg.engine.inner.meta import clone
+from xmg.engine.inner.phase import Theta
 from xmg.engine.manifest import check_manifest, make_manifest
 from xmg.engine.methods import croma
 from xmg.engine.problem import MetaTrain, open_problem

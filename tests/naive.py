@@ -225,6 +225,25 @@ def adam(theta: Parameters, loss: Loss, names: list[str], n_steps: int, rate: fl
     return theta
 
 
+def sgd(
+    theta: Parameters,
+    loss: Loss,
+    names: list[str],
+    n_steps: int,
+    rate: float,
+    mu: float,
+    decay: float,
+) -> Parameters:
+    """Heavy-ball momentum and L2 decay, as torch.optim.SGD words them."""
+    theta = dict(theta)
+    b = {name: np.zeros_like(theta[name]) for name in names}
+    for _ in range(n_steps):
+        for name, g in gradient(loss, theta, names).items():
+            b[name] = mu * b[name] + g + decay * theta[name]
+            theta[name] = theta[name] - rate * b[name]
+    return theta
+
+
 def reptile(theta: Parameters, task: Parameters, epsilon: float) -> Parameters:
     return {name: theta[name] + epsilon * (task[name] - theta[name]) for name in theta}
 

@@ -13,8 +13,9 @@ from xmg.engine.config import Config
 from xmg.engine.episodes import Stream, draw_pairs, draw_tasks, key_of
 from xmg.engine.fetch import fetch, fetch_stored
 from xmg.engine.fronts import Fronts
-from xmg.engine.heads import embed
-from xmg.engine.inner import Theta, clone, descend, reptile
+from xmg.engine.inner.choose import descend
+from xmg.engine.inner.meta import clone, reptile
+from xmg.engine.inner.phase import Optimizer, Phase, Theta
 from xmg.engine.learner import Learner
 from xmg.engine.losses import alignment_loss
 from xmg.engine.problem import MetaTrain
@@ -107,22 +108,36 @@ def meta_iteration(theta: Theta, episode: Episode, config: Config) -> dict[str, 
     take the Reptile step.
     """
     task = clone(theta)
+    found = {}
+    for name, phase, rate in (
+        ("align_loss", align(episode, config), config.align_rate),
+        ("classify_loss", classify(episode, config), config.classify_rate),
+    ):
+        optimizer = Optimizer(config.optimizer, rate, config.momentum, config.weight_decay)
+        found[name] = descend(task, phase, config.inner_steps, optimizer)[0]
+    reptile(theta, task, config.meta_step)
+    return found
+
+
+def align(episode: Episode, config: Config) -> Phase:
+    """T_a: e_s and e_t on the contrastive loss."""
+    n_pairs, n_negatives = episode.negatives.shape[:2]
     nce = alignment_loss(config.loss, config.tau, config.margin, episode.n_sets)
 
-    def align() -> Tensor:
-        z_s = embed(episode.source, task["source"])
-        z_t = embed(episode.target, task["target"])
-        return nce(z_s, z_t, embed(episode.negatives, task["target"]))
+    def loss(y: Theta) -> Tensor:
+        z_s, z_t = F.normalize(y["source"], dim=-1), F.normalize(y["target"], dim=-1)
+        z_neg = z_t[n_pairs:].reshape(n_pairs, n_negatives, -1)
+        return nce(z_s, z_t[:n_pairs], z_neg)
 
-    def classify() -> Tensor:
-        z = embed(episode.shots, task["source"])
-        return F.cross_entropy(z @ task["phi"] / config.tau, episode.labels)
+    target = torch.cat([episode.target, episode.negatives.flatten(0, 1)])
+    return Phase({"source": episode.source, "target": target}, (), loss)
 
-    heads = [task["source"], task["target"]]
-    n_steps = config.inner_steps
-    align_losses = descend(heads, align, n_steps, config.align_rate)
-    classify_losses = descend(
-        [task["source"], task["phi"]], classify, n_steps, config.classify_rate
-    )
-    reptile(theta, task, config.meta_step)
-    return {"align_loss": align_losses[0], "classify_loss": classify_losses[0]}
+
+def classify(episode: Episode, config: Config) -> Phase:
+    """T_s: e_s and phi on cross-entropy."""
+
+    def loss(y: Theta) -> Tensor:
+        logits = F.normalize(y["source"], dim=-1) @ y["phi"] / config.tau
+        return F.cross_entropy(logits, episode.labels)
+
+    return Phase({"source": episode.shots}, ("phi",), loss)
