@@ -47,3 +47,27 @@ def test_a_sparse_file_is_a_feature_file(benchmark_of, tmp_path):
     file = FeatureFile(tmp_path / "x.h5")
     assert len(file) == 1000 and file.features.shape == (1000, 4)
     assert file.rows_of(2).tolist() == [2, 202, 402, 602, 802]
+
+
+def test_engine(benchmark_of):
+    engine = benchmark_of("engine")
+    table = engine.table(engine.TOY)
+    assert [line.count("|") for line in table.splitlines()] == [6] * 6
+
+
+@pytest.mark.parametrize("kind", ["adam", "sgd"])
+def test_the_yardstick_takes_the_same_steps(benchmark_of, kind):
+    """Else the ratio would compare two different algorithms."""
+    import torch
+
+    from xmg.engine.config import make_config
+    from xmg.engine.methods import croma
+
+    engine = benchmark_of("engine")
+    config = make_config(source="s", target="t", n_way=5, optimizer=kind, classify_rate=0.01)
+    one, two = engine.theta_of(engine.TOY), engine.theta_of(engine.TOY)
+    for episode in engine.episodes(engine.TOY, 5):
+        engine.plain(config)(one, episode)
+        croma.meta_iteration(two, episode, config)
+    for name, value in one.items():
+        torch.testing.assert_close(value, two[name], rtol=1e-3, atol=1e-4)

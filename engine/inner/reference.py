@@ -23,7 +23,7 @@ def descend(theta: Theta, phase: Phase, n_steps: int, optimizer: Optimizer) -> l
 
 def _stepper(leaves: list[torch.Tensor], optimizer: Optimizer) -> torch.optim.Optimizer:
     if optimizer.kind == "adam":
-        return torch.optim.Adam(leaves, lr=optimizer.rate)
+        return torch.optim.Adam(leaves, lr=optimizer.rate, fused=True)
     return torch.optim.SGD(
         leaves,
         lr=optimizer.rate,
