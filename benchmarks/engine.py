@@ -1,9 +1,9 @@
-"""Meta-iterations a second of the inner solvers, against plain PyTorch loops of the same steps.
+"""Meta-iterations a second of the inner solvers, against other loops that take the same steps.
 
     python benchmarks/engine.py
 
 One thread, data in memory; heads 512 -> 256 and 2048 -> 256, five steps on the alignment task and
-five on the 5-way classification task of an episode, InfoNCE with 16 negatives a pair. Medians
+five on the 5-way classification task of an episode, InfoNCE with 16 negatives a step. Medians
 of alternating rounds after a warm-up round.
 """
 
@@ -11,15 +11,16 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import machine
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from xmg.engine.compute import flushed_denormals, one_thread_each
 from xmg.engine.config import Config, make_config
+from xmg.engine.inputs import Episode
 from xmg.engine.methods import croma
 
-N_NEGATIVES, N_WAY = 16, 5
+N_NEGATIVES, N_WAY, N_STEPS = 16, 5, 5
 PAIRS = {1: 4, 5: 8, 10: 16}  # by shots, as in the CROMA paper
 
 
@@ -34,10 +35,10 @@ class Size(NamedTuple):
 
 
 TOY = Size(6, 8, 4, 1, 2)
-Run = Callable[[dict[str, Tensor], croma.Episode], object]
+Run = Callable[[dict[str, Tensor], Episode], object]
 
 
-def episodes(size: Size, k_shot: int) -> list[croma.Episode]:
+def episodes(size: Size, k_shot: int) -> list[Episode]:
     """Whitened episodes of random rows, all different."""
     rng = torch.Generator().manual_seed(k_shot)
     n = PAIRS[k_shot]
@@ -46,10 +47,9 @@ def episodes(size: Size, k_shot: int) -> list[croma.Episode]:
         return torch.randn(*shape, generator=rng)
 
     return [
-        croma.Episode(
+        Episode(
             rows(n, size.source),
-            rows(n, size.target),
-            rows(n, N_NEGATIVES, size.target),
+            rows(n + N_STEPS * N_NEGATIVES, size.target),
             rows(N_WAY * k_shot, size.source),
             torch.arange(N_WAY).repeat_interleave(k_shot),
             n,
@@ -73,16 +73,19 @@ def plain(config: Config) -> Run:
     theta is kept aside, the parameters train in place and the meta-update mixes both.
     """
 
-    def run(theta: dict[str, Tensor], episode: croma.Episode) -> None:
+    def run(theta: dict[str, Tensor], episode: Episode) -> None:
         kept = {name: value.clone() for name, value in theta.items()}
         source, target, phi = (theta[name].requires_grad_() for name in ("source", "target", "phi"))
         optimizer = _fused(config.optimizer, [source, target], config.align_rate)
-        rows = torch.cat([episode.target[:, None], episode.negatives], 1)  # (B, 1 + K, d)
-        first = torch.zeros(len(rows), dtype=torch.int64)
-        for _ in range(config.inner_steps):
+        first = torch.zeros(len(episode.source), dtype=torch.int64)
+        pairs, *negatives = episode.target.split_with_sizes(
+            [len(episode.source)] + [N_NEGATIVES] * config.inner_steps
+        )
+        for own_step in negatives:
             z_s = F.normalize(episode.source @ source, dim=-1)
-            z_t = F.normalize(rows @ target, dim=-1)
-            logits = torch.einsum("bd,bkd->bk", z_s, z_t) / config.tau
+            z_t = F.normalize(torch.cat([pairs, own_step]) @ target, dim=-1)
+            own = (z_s * z_t[: len(z_s)]).sum(1, keepdim=True)
+            logits = torch.cat([own, z_s @ z_t[len(z_s) :].T], 1) / config.tau
             _step(optimizer, F.cross_entropy(logits, first))
         optimizer = _fused(config.optimizer, [source, phi], config.classify_rate)
         for _ in range(config.inner_steps):
@@ -105,24 +108,34 @@ def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.step()
 
 
+def settings(kind: str) -> Config:
+    return make_config(
+        source="s.h5", target="t.h5", n_way=N_WAY, optimizer=kind, negatives="step",
+        n_negatives=N_NEGATIVES, inner_steps=N_STEPS,
+    )  # fmt: skip
+
+
+def ours(config: Config) -> Run:
+    return lambda theta, episode: croma.meta_iteration(theta, {}, [episode], config)
+
+
 def contestants() -> Iterator[tuple[str, Run]]:
     """By name; what ours takes for `sgd` at these sizes is the span solver."""
     for kind in ("adam", "sgd"):
-        config = make_config(source="s.h5", target="t.h5", n_way=N_WAY, optimizer=kind)
-        yield f"plain PyTorch, {kind}", plain(config)
-        yield f"xmg, {kind}", lambda t, e, c=config: croma.meta_iteration(t, e, c)
+        yield f"plain PyTorch, {kind}", plain(settings(kind))
+        yield f"xmg, {kind}", ours(settings(kind))
 
 
 def measure(size: Size, k_shot: int) -> dict[str, float]:
     """Meta-iterations a second by contestant."""
     data = episodes(size, k_shot)
-    numbers = [np.array(i) for i in range(len(data))]
 
     def rate(run: Run) -> Callable[[int], float]:
         theta = theta_of(size)
-        return lambda _: machine.rate(lambda i: run(theta, data[int(i)]), numbers)
+        return lambda _: machine.rate(lambda episode: run(theta, episode), data)
 
-    return machine.medians(size.rounds, {name: rate(run) for name, run in contestants()})
+    with flushed_denormals(), one_thread_each(1):
+        return machine.medians(size.rounds, {name: rate(run) for name, run in contestants()})
 
 
 def table(size: Size) -> str:

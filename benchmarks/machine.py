@@ -8,18 +8,20 @@ import random
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from threading import Thread
+from typing import TypeVar
 
 import h5py
 import numba
 import numpy as np
 import torch
 
+T = TypeVar("T")
 PAGE = 4096
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -55,7 +57,7 @@ def medians(rounds: int, contestants: Mapping[str, Callable[[int], float]]) -> d
     return {name: statistics.median(values[1:]) for name, values in found.items()}
 
 
-def rate(call: Callable[[np.ndarray], object], batches: list[np.ndarray]) -> float:
+def rate(call: Callable[[T], object], batches: Sequence[T]) -> float:
     """Calls a second; what a call returns is dropped at once, as a training loop does."""
     began = time.perf_counter()
     for batch in batches:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from xmg.cache import XmgError
 
-Loss = Literal[
+LossName = Literal[
     "info-nce", "nce-margin", "nce-logistic", "sigmoid", "triplet-hard", "class-mean-hinge"
 ]
 Positive = Annotated[int, Field(ge=1)]
@@ -41,11 +41,20 @@ class Config(BaseModel):
     width: Positive = 256  # of the aligned space
     tau: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.2  # temperature of similarities
 
+    head: Literal["linear", "mlp", "residual"] = "linear"
+    bias: bool = False  # of linear and mlp heads
+    hidden: Positive = 512  # units of an mlp head
+    rank: Positive = 16  # of a residual head's correction
+
     # Meta-alignment task T_a
     n_sets: Annotated[int, Field(ge=2)] = 32
     k_pairs: Positive = 2  # pairs of each set; 1 where each pair is a set
-    n_negatives: Positive = 16  # sampled for each pair
-    loss: Loss = "info-nce"
+    n_negatives: Positive = 16
+    negatives: Literal["pair", "step", "task"] = "pair"  # who has its own, or shares
+    hard: bool = False  # each pair's nearest of n_candidates under the current heads
+    n_candidates: Positive = 128
+    false_gap: Annotated[float, Field(ge=0, le=2)] = 0.05  # nearer than own pair - gap: passed over
+    loss: LossName = "info-nce"
     margin: Finite = 0.1  # of nce-margin, triplet-hard and class-mean-hinge
     align_rate: Rate = 1e-3
 
@@ -53,12 +62,21 @@ class Config(BaseModel):
     k_shot: Positive = 5
     classify_rate: Rate = 1e-3
 
-    # Meta-training
+    # Inner loop
+    solver: Literal["auto", "reference", "direct", "span", "batched"] = "auto"
+    batch: Positive | None = None  # pairs, or shots, that a step reads; all without it
     optimizer: Literal["adam", "sgd"] = "adam"  # of the inner steps; sgd wants higher rates
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of sgd
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0  # of sgd
     inner_steps: Positive = 5
+
+    # Meta-update
+    meta_gradient: Literal["reptile", "fomaml"] = "reptile"
+    meta_optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
     meta_step: Annotated[float, Field(gt=0, le=1)] = 0.5  # epsilon
+    meta_schedule: Literal["constant", "linear", "cosine"] = "constant"  # of meta_step, to 0
+    meta_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # of momentum
+    meta_batch: Positive = 1  # tasks whose mean makes one meta-update
     iterations: Positive = 300
     validate_every: Positive = 20
 
@@ -68,6 +86,12 @@ class Config(BaseModel):
             raise ValueError(f"shots must differ, got {self.shots}")
         if self.optimizer == "adam" and (self.momentum or self.weight_decay):
             raise ValueError("momentum and weight_decay are settings of optimizer = 'sgd'")
+        if self.optimizer == "adam" and self.solver == "span":
+            raise ValueError("the span solver is exact for optimizer = 'sgd' only")
+        if self.hard and self.negatives != "pair":
+            raise ValueError("hard negatives are each pair's own: negatives = 'pair'")
+        if self.hard and self.n_candidates < self.n_negatives:
+            raise ValueError(f"n_candidates must be at least n_negatives = {self.n_negatives}")
         return self
 
 

@@ -21,6 +21,7 @@ class Stream(IntEnum):
     TEST_CLASSES = 4
     TEST_ROWS = 5
     PRETRAINING = 6
+    HEADS = 7
 
 
 def key_of(seed: int, stream: Stream) -> np.uint64:
@@ -78,6 +79,15 @@ def draw_pairs(
         n_sets, source, target, negatives,
     )  # fmt: skip
     return source[0], target[0], negatives[0]
+
+
+def draw_shared_negatives(
+    sets: PairedSets, key: np.uint64, i: int, n_sets: int, n_negatives: int
+) -> Rows:
+    """Draw n_negatives target rows from outside all sets of alignment episode i."""
+    negatives: Rows = np.empty(n_negatives, np.int64)
+    draw.shared_negatives(key, i, sets.target_offsets, sets.target_rows, n_sets, negatives[None])
+    return negatives
 
 
 def _child(key: np.uint64, i: int) -> np.uint64:

@@ -1,14 +1,14 @@
 """A few-shot learner at meta-test: how it starts, and how it moves on k labels per class."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from xmg.engine.heads import class_means, embed
+from xmg.engine.heads import Head, Theta, class_means, project
 from xmg.engine.tasks import Tasks
 
 Start = Literal["class-means", "meta"]
@@ -16,16 +16,16 @@ Start = Literal["class-means", "meta"]
 
 @dataclass(frozen=True, slots=True)
 class Learner:
-    """z = unit(front(x) @ head), classified by z . phi / tau.
+    """z = unit(head(front(x))), classified by z . phi / tau.
 
-    front: (U, D) -> (U, d), frozen. head (d, w), or None for the identity, frozen too.
-    phi (w, n_way): the classifier that `start="meta"` begins with, or None where only class
-    means make sense.
+    front: (U, D) -> (U, d), frozen. head: of the name "target", or None for the identity, frozen
+    too. theta: its parameters, and phi (w, n_way), the classifier that `start="meta"` begins
+    with, or no phi where only class means make sense.
     """
 
     front: Callable[[Tensor], Tensor]
-    head: Tensor | None = None
-    phi: Tensor | None = None
+    head: Head | None = None
+    theta: Theta = field(default_factory=dict)
 
 
 class Setting(NamedTuple):
@@ -46,7 +46,9 @@ def settings_of(learner: Learner) -> list[Setting]:
     """The settings that selection compares, plainest first, the same for all that can move."""
     if learner.head is None:
         return [CLASS_MEANS]
-    starts: tuple[Start, ...] = ("class-means",) if learner.phi is None else ("class-means", "meta")
+    starts: tuple[Start, ...] = (
+        ("class-means", "meta") if "phi" in learner.theta else ("class-means",)
+    )
     return [CLASS_MEANS, *(Setting(s, r, n) for s in starts for r in RATES for n in STEPS)]
 
 
@@ -80,15 +82,16 @@ class _Batch:
         self.support, self.query = support.flatten(1, 2), query.flatten(1, 2)
         self.support_labels = torch.arange(self.n_way).repeat_interleave(self.k_shot)
         self.query_labels = torch.arange(self.n_way).repeat_interleave(query.shape[2])
-        self.head = None if learner.head is None else learner.head.repeat(n_tasks, 1, 1)
+        learned = learner.head.learns("target") if learner.head else ()
+        own = {name: learner.theta[name] for name in learned}
+        self.own = {k: v.expand(n_tasks, *v.shape).clone() for k, v in own.items()}
         self.phi = torch.empty(0)
 
     def begin(self, start: Start) -> None:
         """Give every task its phi (T, w, n_way)."""
         n_tasks = len(self.support)
         if start == "meta":
-            assert self.learner.phi is not None
-            self.phi = self.learner.phi.repeat(n_tasks, 1, 1)
+            self.phi = self.learner.theta["phi"].repeat(n_tasks, 1, 1)
         else:
             z = self._embed(self.support)
             self.phi = class_means(z.reshape(n_tasks, self.n_way, self.k_shot, -1)).contiguous()
@@ -107,7 +110,9 @@ class _Batch:
         return (predicted == self.query_labels).float().mean(1)
 
     def _embed(self, x: Tensor) -> Tensor:
-        return F.normalize(x, dim=-1) if self.head is None else embed(x, self.head)
+        if self.learner.head:
+            x = project(self.learner.head, {**self.learner.theta, **self.own}, "target", x)
+        return F.normalize(x, dim=-1)
 
 
 def _trajectory(
@@ -115,7 +120,7 @@ def _trajectory(
 ) -> dict[Setting, Tensor]:
     """Descend once, scoring at each wanted number of steps."""
     batch.begin(start)
-    leaves = [p.requires_grad_() for p in (batch.head, batch.phi) if p is not None]
+    leaves = [p.requires_grad_() for p in (*batch.own.values(), batch.phi)]
     optimizer = torch.optim.Adam(leaves, lr=rate, fused=True)
     found = {}
     for step in range(max(wanted) + 1):

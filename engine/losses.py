@@ -1,7 +1,7 @@
 """Contrastive losses of meta-alignment. All take unit rows and return nats or a hinge, a scalar.
 
-z_s (B, d) source, z_t (B, d) target, paired by row; z_neg (B, K, d) targets of other sets. Row b is
-of set b % n_sets.
+z_s (B, d) source, z_t (B, d) target, paired by row; z_neg targets of other sets, (B, K, d) with K
+for each pair or (K, d) shared by all. Row b is of set b % n_sets.
 """
 
 import math
@@ -11,14 +11,15 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+Contrast = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def similarities(z_s: Tensor, z_t: Tensor, z_neg: Tensor) -> tuple[Tensor, Tensor]:
     """Cosines of the pairs (B, 1) and of each source row with its negatives (B, K)."""
     positive = (z_s * z_t).sum(-1, keepdim=True)
-    negative = torch.einsum("bd,bkd->bk", z_s, z_neg)
-    return positive, negative
+    if z_neg.dim() == 2:
+        return positive, z_s @ z_neg.T
+    return positive, torch.einsum("bd,bkd->bk", z_s, z_neg)
 
 
 def info_nce(z_s: Tensor, z_t: Tensor, z_neg: Tensor, tau: float) -> Tensor:
@@ -60,7 +61,7 @@ def sigmoid(z_s: Tensor, z_t: Tensor, z_neg: Tensor, tau: float) -> Tensor:
     the first steps from learning that most rows do not match.
     """
     positive, negative = similarities(z_s, z_t, z_neg)
-    bias = -math.log(z_neg.shape[1])
+    bias = -math.log(z_neg.shape[-2])
     pairs, others = F.logsigmoid(positive / tau + bias), F.logsigmoid(-negative / tau - bias)
     return -(pairs.sum() + others.sum()) / len(z_s)
 
@@ -96,9 +97,9 @@ def class_mean_hinge(z_s: Tensor, z_t: Tensor, margin: float, n_sets: int) -> Te
     return hinge[apart].mean()
 
 
-def alignment_loss(name: str, tau: float, margin: float, n_sets: int) -> Loss:
+def alignment_loss(name: str, tau: float, margin: float, n_sets: int) -> Contrast:
     """Return the loss called `name` in a config, of (z_s, z_t, z_neg)."""
-    losses: dict[str, Loss] = {
+    losses: dict[str, Contrast] = {
         "info-nce": lambda s, t, n: info_nce(s, t, n, tau),
         "nce-margin": lambda s, t, n: nce_margin(s, t, n, margin),
         "nce-logistic": lambda s, t, n: nce_logistic(s, t, n, tau),

@@ -30,7 +30,7 @@ def evaluate_run(
     state = load_state(run / BEST)
     learners = {
         **without_pairs(state.fronts.target, config),
-        "CROMA": croma.learner(state.theta, state.fronts),
+        "CROMA": croma.learner(state.theta, state.fronts, config),
     }
     return evaluate(learners, problem.validation, problem.test, config, shots, progress)
 

@@ -22,11 +22,12 @@ from torch import Tensor
 from xmg.cache import XmgError
 from xmg.engine.config import Config
 from xmg.engine.fronts import Fronts
-from xmg.engine.inner.phase import Theta
+from xmg.engine.heads import Theta
 from xmg.engine.whitening import Whitening
 
 CONFIG, EPISODES, METRICS = "config.json", "episodes.json", "metrics.jsonl"
 BEST, LAST = "best.safetensors", "last.safetensors"
+_OUTER = "outer."
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class State:
     """Where training stands after `iteration` meta-iterations."""
 
     theta: Theta
+    outer: Theta  # state of the meta-optimizer
     fronts: Fronts
     iteration: int
     best_accuracy: float  # on meta-validation, so far
@@ -92,8 +94,14 @@ def _state(where: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> State:
         Whitening(tensors[f"{s}_matrix"], tensors[f"{s}_offset"], bool(where[f"{s}_root"]))
         for s in ("source", "target")
     )
+    fixed = {f"{s}_{part}" for s in ("source", "target") for part in ("matrix", "offset")}
+    outer = {name.removeprefix(_OUTER): x for name, x in tensors.items() if name.startswith(_OUTER)}
+    theta = {n: x for n, x in tensors.items() if n not in fixed and not n.startswith(_OUTER)}
+    if missing := {"source", "target", "phi"} - theta.keys():
+        raise KeyError(*missing)
     return State(
-        {name: tensors[name] for name in ("source", "target", "phi")},
+        theta,
+        outer,
         Fronts(source, target),
         int(where["iteration"]),
         float(where["best_accuracy"]),
@@ -137,4 +145,5 @@ def _tensors(state: State) -> dict[str, Tensor]:
     sides = {"source": state.fronts.source, "target": state.fronts.target}
     fronts = {f"{side}_matrix": front.matrix for side, front in sides.items()}
     offsets = {f"{side}_offset": front.offset for side, front in sides.items()}
-    return {**state.theta, **fronts, **offsets}
+    outer = {_OUTER + name: value for name, value in state.outer.items()}
+    return {**state.theta, **fronts, **offsets, **outer}

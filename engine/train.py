@@ -4,18 +4,20 @@ import json
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 from xmg.cache import XmgError
-from xmg.engine.compute import flushed_denormals
+from xmg.engine.compute import flushed_denormals, one_thread_each
 from xmg.engine.config import Config
 from xmg.engine.evaluate import validation_accuracy
-from xmg.engine.fronts import fit_fronts
+from xmg.engine.fronts import Fronts, fit_fronts
+from xmg.engine.heads import Theta
 from xmg.engine.inner.meta import clone
-from xmg.engine.inner.phase import Theta
+from xmg.engine.inputs import Episode, draw, whiten
 from xmg.engine.manifest import check_manifest, make_manifest
 from xmg.engine.methods import croma
 from xmg.engine.problem import MetaTrain, open_problem
@@ -36,7 +38,7 @@ from xmg.engine.run import (
 from xmg.engine.tasks import Tasks, validation_tasks
 
 Progress = Callable[[int, int, float], None]  # iteration, iterations, best accuracy
-_AHEAD = 2  # episodes prepared while one trains
+_AHEAD = 2  # meta-iterations prepared while one trains
 
 
 @flushed_denormals()
@@ -86,7 +88,8 @@ def _refuse_another(run: Path, config: Config) -> None:
 
 def _begin(train: MetaTrain, config: Config) -> State:
     fronts = fit_fronts(train, config.width)
-    return State(croma.start(train, fronts, config), fronts, 0, -1.0, 0)
+    theta = croma.start(train, fronts, config)
+    return State(theta, croma.outer_of(config).begin(theta), fronts, 0, -1.0, 0)
 
 
 def _loop(
@@ -98,17 +101,19 @@ def _loop(
     progress: Progress | None,
 ) -> None:
     """Train to the last iteration, validating and saving at every validate_every-th."""
-    state, began = replace(state, theta=clone(state.theta)), time.monotonic()
-    for i, episode in _episodes(train, config, state.iteration):
-        losses = croma.meta_iteration(state.theta, croma.whiten(episode, state.fronts), config)
-        done = i + 1
-        _refuse_divergence(run, config, done, losses, state.theta)
-        if done % config.validate_every == 0 or done == config.iterations:
-            seconds = round(time.monotonic() - began, 3)
-            now = replace(state, iteration=done)
-            state = _record(run, now, tasks, config, {**losses, "seconds": seconds})
-        if progress:
-            progress(done, config.iterations, state.best_accuracy)
+    state = replace(state, theta=clone(state.theta), outer=clone(state.outer))
+    began = time.monotonic()
+    with one_thread_each(config.meta_batch) as each:
+        for i, episodes in _episodes(train, state.fronts, config, state.iteration):
+            each_loss = croma.meta_iteration(state.theta, state.outer, episodes, config, i, each)
+            done, losses = i + 1, _mean(each_loss)
+            _refuse_divergence(run, config, done, losses, state.theta)
+            if done % config.validate_every == 0 or done == config.iterations:
+                seconds = round(time.monotonic() - began, 3)
+                now = replace(state, iteration=done)
+                state = _record(run, now, tasks, config, {**losses, "seconds": seconds})
+            if progress:
+                progress(done, config.iterations, state.best_accuracy)
 
 
 def _refuse_divergence(
@@ -137,7 +142,7 @@ def _record(
 
     The start counts too: where training only hurts, it is the best checkpoint.
     """
-    learner = croma.learner(state.theta, state.fronts)
+    learner = croma.learner(state.theta, state.fronts, config)
     accuracy = validation_accuracy(learner, tasks, config.tau)
     better = accuracy > state.best_accuracy
     if better:
@@ -149,14 +154,25 @@ def _record(
     return state
 
 
-def _episodes(train: MetaTrain, config: Config, first: int) -> Iterator[tuple[int, croma.Episode]]:
-    """Yield (i, raw episode i), the next ones being fetched by another thread meanwhile."""
-    with ThreadPoolExecutor(1) as pool:
-        pending: deque[Future[croma.Episode]] = deque()
+def _episodes(
+    train: MetaTrain, fronts: Fronts, config: Config, first: int
+) -> Iterator[tuple[int, list[Episode]]]:
+    """Yield (i, whitened episodes of meta-iteration i), later ones being prepared meanwhile."""
+
+    def prepare(i: int) -> list[Episode]:
+        numbers = range(i * config.meta_batch, (i + 1) * config.meta_batch)
+        return [whiten(draw(train, config, j), fronts) for j in numbers]
+
+    with ThreadPoolExecutor(1, "xmg-prefetch") as pool:
+        pending: deque[Future[list[Episode]]] = deque()
         for i in range(first, config.iterations):
             for j in range(i + len(pending), min(i + _AHEAD + 1, config.iterations)):
-                pending.append(pool.submit(croma.draw, train, config, j))
+                pending.append(pool.submit(prepare, j))
             yield i, pending.popleft().result()
+
+
+def _mean(losses: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: fmean(task[name] for task in losses) for name in losses[0]}
 
 
 def _forget_metrics_after(run: Path, iteration: int) -> None:

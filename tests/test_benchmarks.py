@@ -60,14 +60,11 @@ def test_the_yardstick_takes_the_same_steps(benchmark_of, kind):
     """Else the ratio would compare two different algorithms."""
     import torch
 
-    from xmg.engine.config import make_config
-    from xmg.engine.methods import croma
-
     engine = benchmark_of("engine")
-    config = make_config(source="s", target="t", n_way=5, optimizer=kind, classify_rate=0.01)
+    config = engine.settings(kind).model_copy(update={"classify_rate": 0.01})
     one, two = engine.theta_of(engine.TOY), engine.theta_of(engine.TOY)
     for episode in engine.episodes(engine.TOY, 5):
         engine.plain(config)(one, episode)
-        croma.meta_iteration(two, episode, config)
+        engine.ours(config)(two, episode)
     for name, value in one.items():
         torch.testing.assert_close(value, two[name], rtol=1e-3, atol=1e-4)

@@ -1,20 +1,95 @@
-"""The first-order meta-update."""
+"""The first-order meta-update: where theta goes, given where tasks went."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
-from xmg.engine.inner.phase import Theta
+from xmg.engine.heads import Theta
+from xmg.engine.inner.scratch import scratch
+
+_BETA1, _BETA2, _TINY = 0.9, 0.999, 1e-8
 
 
-def clone(theta: Theta) -> Theta:
-    """Copy the meta-parameters to start a task from."""
-    return {name: value.detach().clone() for name, value in theta.items()}
+@dataclass(frozen=True, slots=True)
+class Outer:
+    """The meta-optimizer. With g the meta-gradient and e the step size, at meta-update i of n:
+
+    sgd        theta <- theta - e g
+    momentum   b <- momentum b + g,  theta <- theta - e b
+    adam       theta <- theta - e m / (sqrt(v) + 1e-8), moments corrected (arXiv:1412.6980)
+
+    e is step, or step (1 - i / n), or step (1 + cos(pi i / n)) / 2.
+    """
+
+    kind: Literal["sgd", "momentum", "adam"]
+    step: float
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    momentum: float = 0.9
+
+    def size(self, i: int, n: int) -> float:
+        """The step size of meta-update i of n, from 0."""
+        factor = {
+            "constant": 1.0,
+            "linear": 1 - i / n,
+            "cosine": (1 + math.cos(math.pi * i / n)) / 2,
+        }
+        return self.step * factor[self.schedule]
+
+    def begin(self, theta: Theta) -> Theta:
+        """State before the first update, by name: b., m. and v. of each parameter."""
+        kinds = {"sgd": (), "momentum": ("b",), "adam": ("m", "v")}[self.kind]
+        return {f"{k}.{n}": torch.zeros_like(v) for k in kinds for n, v in theta.items()}
 
 
 @torch.no_grad()
-def reptile(theta: Theta, task: Theta, epsilon: float) -> None:
-    """theta <- theta + epsilon (theta_task - theta), in place.
+def update(theta: Theta, gradient: Theta, state: Theta, outer: Outer, i: int, n: int) -> None:
+    """Move theta and the optimizer's state in place by the meta-gradient of update i of n."""
+    size = outer.size(i, n)
+    for name, g in gradient.items():
+        if outer.kind == "sgd":
+            theta[name].sub_(g, alpha=size)
+        elif outer.kind == "momentum":
+            theta[name].sub_(state[f"b.{name}"].mul_(outer.momentum).add_(g), alpha=size)
+        else:
+            m = state[f"m.{name}"].lerp_(g, 1 - _BETA1)
+            v = state[f"v.{name}"].mul_(_BETA2).addcmul_(g, g, value=1 - _BETA2)
+            scale = (v / (1 - _BETA2 ** (i + 1))).sqrt_().add_(_TINY)
+            theta[name].addcdiv_(m, scale, value=-size / (1 - _BETA1 ** (i + 1)))
 
-    Nichol, Achiam, Schulman, "On First-Order Meta-Learning Algorithms" (arXiv:1803.02999).
+
+@torch.no_grad()
+def reptile(theta: Theta, tasks: Sequence[Theta]) -> Theta:
+    """Reptile's meta-gradient, theta - mean of theta_task, of what learned.
+
+    Nichol, Achiam, Schulman, "On First-Order Meta-Learning Algorithms" (arXiv:1803.02999). With
+    the outer step epsilon: theta <- theta + epsilon mean(theta_task - theta).
     """
-    for name in theta:
-        theta[name].lerp_(task[name], epsilon)
+    moved = [name for name, value in tasks[0].items() if value is not theta[name]]
+    ends = mean([{name: task[name] for name in moved} for task in tasks])
+    return {
+        name: torch.sub(theta[name], value, out=scratch(f"meta-gradient of {name}", value))
+        for name, value in ends.items()
+    }
+
+
+@torch.no_grad()
+def mean(tasks: Sequence[Theta]) -> Theta:
+    """Mean over tasks, by name; summed in their order, whoever finished first."""
+    first, *others = tasks
+    if not others:
+        return dict(first)
+    total = {name: scratch(f"mean of {name}", value) for name, value in first.items()}
+    for name, value in total.items():
+        value.copy_(first[name])
+        for task in others:
+            value.add_(task[name])
+        value.div_(len(tasks))
+    return total
+
+
+def clone(theta: Theta) -> Theta:
+    """A copy that may move without the other."""
+    return {name: value.detach().clone() for name, value in theta.items()}

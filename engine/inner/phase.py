@@ -1,26 +1,51 @@
 """What an inner loop is given: which heads learn from which rows, by which loss and which steps."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from torch import Tensor
 
-Theta = dict[str, Tensor]  # named parameters
+from xmg.engine.heads import Head, Theta
+
+
+class Objective(Protocol):
+    """What a task minimizes, of embeddings by head and of dense parameters by name."""
+
+    @property
+    def dense(self) -> tuple[str, ...]:
+        """Names of the parameters that learn beside the heads."""
+
+    def loss(self, y: Mapping[str, Tensor], t: int) -> Tensor:
+        """The loss of step t, a scalar."""
+
+    def gradient(self, y: Mapping[str, Tensor], t: int) -> tuple[float, Theta]:
+        """The same with its gradients by all of y, without autograd."""
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
     """Some steps on one task.
 
-    rows: for each head that learns, by name, the rows (n, d) that it projects; the head is (d, w).
-    dense: names of further parameters that learn.
-    loss: of the projections rows[name] @ head, by name, and of the dense parameters, by name.
+    rows: by head, the rows (n, d) that the task holds.
+    picks: by head, (T, m): step t reads rows[picks[t]]. An absent head reads all rows each time.
     """
 
+    heads: Mapping[str, Head]
     rows: Mapping[str, Tensor]
-    dense: Sequence[str]
-    loss: Callable[[Theta], Tensor]
+    picks: Mapping[str, Tensor]
+    objective: Objective
+
+    @property
+    def rest(self) -> tuple[str, ...]:
+        """What learns beside the first layers of the heads."""
+        tails = [n for name, head in self.heads.items() for n in head.learns(name)[1:]]
+        return (*tails, *self.objective.dense)
+
+    def read(self, name: str, t: int) -> Tensor:
+        """The rows (m, d) that a head reads at step t."""
+        picks = self.picks.get(name)
+        return self.rows[name] if picks is None else self.rows[name][picks[t]]
 
 
 @dataclass(frozen=True, slots=True)

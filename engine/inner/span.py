@@ -1,14 +1,15 @@
-"""The span solver: SGD on linear heads at the price of the episode's rows, not of the heads.
+"""The span solver: SGD on first layers at the price of the task's rows, not of the weights.
 
-A gradient of a head W (d, w) that projects n rows X is X^T D, with D the gradient by the
-projections Z = X W. So W never leaves c W_0 + X^T A, and it is c and A (n, w) that are stepped:
+A gradient of a weight W (d, h) that projects rows X (n, d) is X^T D, with D the gradient by the
+projections Z = X W. So W never leaves c W_0 + X^T A, and it is c and A (n, h) that are stepped:
 
     Z = c Z_0 + K A,    K = X X^T,    Z_0 = X W_0,
     B <- mu B + D + lambda A,    beta <- mu beta + lambda c,
     A <- A - rate B,             c <- c - rate beta,
 
-with mu the momentum and lambda the weight decay: exact, as both are linear in W. Adam divides each
-element by its own scale and leaves the span, so it is not for this solver.
+with mu the momentum and lambda the weight decay: exact, as both are linear in W. A step that reads
+some of the rows takes those of Z and adds to those of B. Adam divides each element by its own
+scale and leaves the span, so it is not for this solver.
 """
 
 from dataclasses import dataclass
@@ -16,56 +17,79 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from xmg.engine.inner.phase import Optimizer, Phase, Theta
+from xmg.engine.heads import Theta
+from xmg.engine.inner.phase import Optimizer, Phase
+from xmg.engine.inner.tail import gradients
 
 
-def descend(theta: Theta, phase: Phase, n_steps: int, optimizer: Optimizer) -> list[float]:
-    """Take n_steps on the phase's loss, in place, as `reference.descend` does, by SGD."""
-    heads = {name: _Head.at(rows, theta[name]) for name, rows in phase.rows.items()}
-    dense = {name: _Dense(theta[name], torch.zeros_like(theta[name])) for name in phase.dense}
-    parts: dict[str, _Head | _Dense] = {**heads, **dense}
+def descend(
+    theta: Theta, phase: Phase, n_steps: int, optimizer: Optimizer, into: Theta
+) -> tuple[Theta, list[float]]:
+    """Take n_steps on the phase's loss as `reference.descend` does, by SGD."""
+    layers = {name: _Layer.at(phase, name, theta[name]) for name in phase.heads}
+    rest = {name: _Dense(theta[name], torch.zeros_like(theta[name])) for name in phase.rest}
     losses = []
-    for _ in range(n_steps):
-        leaves = {name: part.leaf() for name, part in parts.items()}
-        value = phase.loss({**theta, **leaves})
-        gradients = torch.autograd.grad(value, list(leaves.values()))
-        for part, gradient in zip(parts.values(), gradients, strict=True):
-            part.step(gradient, optimizer)
-        losses.append(float(value.detach()))
-    for name, head in heads.items():
-        theta[name] = head.weight(theta[name], phase.rows[name])
-    theta.update({name: part.value for name, part in dense.items()})
-    return losses
+    for t in range(n_steps):
+        z = {name: layer.project(t) for name, layer in layers.items()}
+        now = {**theta, **{name: part.value for name, part in rest.items()}}
+        value, found = gradients(phase, now, z, t)
+        for name, layer in layers.items():
+            layer.step(found[name], t, optimizer)
+        for name, part in rest.items():
+            part.step(found[name], optimizer)
+        losses.append(value)
+    moved = {name: layer.weight(theta[name], into.get(name)) for name, layer in layers.items()}
+    return {**theta, **moved, **{name: part.value for name, part in rest.items()}}, losses
 
 
 @dataclass(slots=True)
-class _Head:
-    """A head as c W_0 + X^T A, seen through the rows X."""
+class _Layer:
+    """A first layer as c W_0 + X^T A, seen through the rows X."""
 
+    rows: Tensor  # X (n, d)
+    picks: Tensor | None  # (T, m)
     gram: Tensor  # K (n, n)
-    start: Tensor  # Z_0 (n, w)
-    a: Tensor  # (n, w)
-    b: Tensor  # (n, w)
+    start: Tensor  # Z_0 (n, h)
+    a: Tensor  # (n, h)
+    b: Tensor | None  # (n, h), where the optimizer remembers or decays
     c: float = 1.0
     beta: float = 0.0
 
     @classmethod
-    def at(cls, rows: Tensor, weight: Tensor) -> "_Head":
+    def at(cls, phase: Phase, name: str, weight: Tensor) -> "_Layer":
+        rows = phase.rows[name]
         start = rows @ weight
-        return cls(rows @ rows.T, start, torch.zeros_like(start), torch.zeros_like(start))
+        return cls(rows, phase.picks.get(name), rows @ rows.T, start, torch.zeros_like(start), None)
 
-    def leaf(self) -> Tensor:
-        """Z, to be differentiated by."""
-        return torch.addmm(self.start, self.gram, self.a, beta=self.c).requires_grad_()
+    def project(self, t: int) -> Tensor:
+        """Z of the rows that step t reads."""
+        if self.picks is None:
+            return torch.addmm(self.start, self.gram, self.a, beta=self.c)
+        picks = self.picks[t]
+        return torch.addmm(self.start[picks], self.gram[picks], self.a, beta=self.c)
 
-    def step(self, gradient: Tensor, optimizer: Optimizer) -> None:
-        self.b.mul_(optimizer.momentum).add_(gradient).add_(self.a, alpha=optimizer.weight_decay)
+    def step(self, gradient: Tensor, t: int, optimizer: Optimizer) -> None:
+        if not (optimizer.momentum or optimizer.weight_decay):
+            self._add(self.a, gradient, t, -optimizer.rate)
+            return
+        self.b = torch.zeros_like(self.a) if self.b is None else self.b
+        self.b.mul_(optimizer.momentum).add_(self.a, alpha=optimizer.weight_decay)
+        self._add(self.b, gradient, t, 1.0)
         self.beta = optimizer.momentum * self.beta + optimizer.weight_decay * self.c
         self.a.sub_(self.b, alpha=optimizer.rate)
         self.c -= optimizer.rate * self.beta
 
-    def weight(self, start: Tensor, rows: Tensor) -> Tensor:
-        return torch.addmm(start, rows.T, self.a, beta=self.c)
+    def _add(self, to: Tensor, gradient: Tensor, t: int, alpha: float) -> None:
+        """Add to the rows that step t read; a row that it read twice moves twice."""
+        if self.picks is None:
+            to.add_(gradient, alpha=alpha)
+        else:
+            to.index_add_(0, self.picks[t], gradient, alpha=alpha)
+
+    def weight(self, start: Tensor, into: Tensor | None) -> Tensor:
+        if into is start:
+            return into.addmm_(self.rows.T, self.a, beta=self.c)
+        return torch.addmm(start, self.rows.T, self.a, beta=self.c, out=into)
 
 
 @dataclass(slots=True)
@@ -74,9 +98,6 @@ class _Dense:
 
     value: Tensor
     b: Tensor
-
-    def leaf(self) -> Tensor:
-        return self.value.detach().requires_grad_()
 
     def step(self, gradient: Tensor, optimizer: Optimizer) -> None:
         decayed = gradient.add(self.value, alpha=optimizer.weight_decay)

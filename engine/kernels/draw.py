@@ -141,3 +141,32 @@ def pairs(  # noqa: PLR0913, PLR0917 - kernels take arrays, not objects
             for j in range(negatives.shape[2]):
                 i = b * negatives.shape[2] + j
                 negatives[e, b, j] = negative(away, i, target_offsets, target_rows, own)
+
+
+@njit(cache=True, nogil=True)
+def shared_negatives(
+    key: np.uint64,
+    first: int,
+    target_offsets: Rows,
+    target_rows: Rows,
+    n_sets: int,
+    negatives: npt.NDArray[np.int64],
+) -> None:
+    """Fill the negatives (E, R) that all pairs of alignment episodes first, first + 1, ... share.
+
+    They are uniform over the target rows outside all the sets that `pairs` draws for an episode:
+    of these there must be one.
+    """
+    for e in range(negatives.shape[0]):
+        episode = child(key, first + e)
+        drawn = np.sort(choose(child(episode, _CLASSES), target_offsets.size - 1, n_sets))
+        n_left = target_rows.size
+        for own in drawn:
+            n_left -= target_offsets[own + 1] - target_offsets[own]
+        away = child(episode, _NEGATIVES)
+        for j in range(negatives.shape[1]):
+            r = below(away, j, n_left)
+            for own in drawn:  # in order of rows: step over each drawn set
+                if r >= target_offsets[own]:
+                    r += target_offsets[own + 1] - target_offsets[own]
+            negatives[e, j] = target_rows[r]

@@ -1,5 +1,6 @@
 """CROMA: meta-alignment and meta-classification together (arXiv:2012.02813, algorithm 1)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -9,31 +10,23 @@ from torch import Tensor
 
 from xmg.cache import FeatureFile
 from xmg.cache.pairs import Rows
+from xmg.engine.compute import Each
 from xmg.engine.config import Config
-from xmg.engine.episodes import Stream, draw_pairs, draw_tasks, key_of
-from xmg.engine.fetch import fetch, fetch_stored
+from xmg.engine.episodes import Stream, key_of
+from xmg.engine.fetch import fetch
 from xmg.engine.fronts import Fronts
-from xmg.engine.inner.choose import descend
-from xmg.engine.inner.meta import clone, reptile
-from xmg.engine.inner.phase import Optimizer, Phase, Theta
+from xmg.engine.heads import Theta
+from xmg.engine.inner import reference
+from xmg.engine.inner.choose import SOLVERS, solver_of
+from xmg.engine.inner.meta import Outer, mean, reptile, update
+from xmg.engine.inner.scratch import scratch
+from xmg.engine.inputs import Episode
 from xmg.engine.learner import Learner
-from xmg.engine.losses import alignment_loss
+from xmg.engine.phases import align, classify, head_of, mined, optimizer_of
 from xmg.engine.problem import MetaTrain
 from xmg.engine.whitening import Whitening
 
 _BLOCK = 4096  # rows fetched at a time
-
-
-@dataclass(frozen=True, slots=True)
-class Episode:
-    """One meta-iteration's data, task T_a and task T_s: stored (D columns) or whitened (d)."""
-
-    source: Tensor  # (B, d_s)
-    target: Tensor  # (B, d_t)
-    negatives: Tensor  # (B, K, d_t)
-    shots: Tensor  # (n_way * k_shot, d_s)
-    labels: Tensor  # (n_way * k_shot,)
-    n_sets: int  # pair b is of set b % n_sets
 
 
 def start(train: MetaTrain, fronts: Fronts, config: Config) -> Theta:
@@ -48,9 +41,11 @@ def start(train: MetaTrain, fronts: Fronts, config: Config) -> Theta:
     b = _set_means(train.target, fronts.target, sets.target_rows, sets.target_offsets)
     u, _, vh = torch.linalg.svd(a.T @ b, full_matrices=False)
     target = torch.eye(b.shape[1], config.width)
+    head, rng = head_of(config), torch.Generator()
+    rng.manual_seed(int(key_of(config.seed, Stream.HEADS)) >> 1)
     return {
-        "source": u @ vh @ target,
-        "target": target,
+        **head.begin("source", u @ vh @ target, rng),
+        **head.begin("target", target, rng),
         "phi": torch.zeros(config.width, config.n_way),
     }
 
@@ -67,77 +62,78 @@ def _mean(file: FeatureFile, front: Whitening, rows: Rows) -> Tensor:
     return total / len(rows)
 
 
-def draw(train: MetaTrain, config: Config, i: int) -> Episode:
-    """Fetch the data of meta-iteration i, as it is stored."""
-    k_pairs = config.k_pairs if config.concepts or config.sets == "label" else 1
-    shape = (min(config.n_sets, len(train.sets)), k_pairs, config.n_negatives)
-    source, target, negatives = draw_pairs(train.sets, key_of(config.seed, Stream.ALIGN), i, shape)
-    support, _ = draw_tasks(
-        train.source, key_of(config.seed, Stream.CLASSIFY), i, (1, config.n_way, config.k_shot, 0)
-    )
-    return Episode(
-        fetch_stored(train.source.file, source, n_threads=1),  # the loop needs its cores
-        fetch_stored(train.target, target, n_threads=1),
-        fetch_stored(train.target, negatives, n_threads=1),
-        fetch_stored(train.source.file, support, n_threads=1).flatten(0, -2),
-        torch.arange(config.n_way).repeat_interleave(config.k_shot),
-        shape[0],
-    )
-
-
-def whiten(episode: Episode, fronts: Fronts) -> Episode:
-    """Pass an episode through the frozen fronts."""
-    return replace(
-        episode,
-        source=fronts.source(episode.source),
-        target=fronts.target(episode.target),
-        negatives=fronts.target(episode.negatives),
-        shots=fronts.source(episode.shots),
-    )
-
-
-def learner(theta: Theta, fronts: Fronts) -> Learner:
+def learner(theta: Theta, fronts: Fronts, config: Config) -> Learner:
     """CROMA at meta-test: starts from e_t^meta and phi^meta."""
-    return Learner(fronts.target, theta["target"].detach(), theta["phi"].detach())
+    return Learner(fronts.target, head_of(config), {n: v.detach() for n, v in theta.items()})
 
 
-def meta_iteration(theta: Theta, episode: Episode, config: Config) -> dict[str, float]:
-    """Move theta = {source, target, phi} in place; returns the losses before the first steps.
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Where one task ended.
 
-    e_s and e_t descend on NCE over T_a, then phi and e_s on cross-entropy over T_s, then all
-    take the Reptile step.
+    gradient: FOMAML's (Finn, Abbeel, Levine, arXiv:1703.03400, first order), else empty: that of
+    the loss where the task ended, on pairs and negatives of a further step and on queries, added
+    over both phases.
     """
-    task = clone(theta)
-    found = {}
-    for name, phase, rate in (
-        ("align_loss", align(episode, config), config.align_rate),
-        ("classify_loss", classify(episode, config), config.classify_rate),
+
+    theta: Theta
+    gradient: Theta
+    losses: dict[str, float]  # before the first steps
+    solvers: dict[str, str]  # by phase
+
+
+def adapt(theta: Theta, episode: Episode, config: Config, into: Theta | None = None) -> Task:
+    """e_s and e_t descend on NCE over T_a, then phi and e_s on cross-entropy over T_s.
+
+    `into` is memory that what learned may be written to.
+    """
+    if config.hard:
+        episode = replace(episode, target=mined(theta, episode, config))
+    gradient: Theta = {}
+    losses, solvers = {}, {}
+    for name, make, rate in (
+        ("align", align, config.align_rate),
+        ("classify", classify, config.classify_rate),
     ):
-        optimizer = Optimizer(config.optimizer, rate, config.momentum, config.weight_decay)
-        found[name] = descend(task, phase, config.inner_steps, optimizer)[0]
-    reptile(theta, task, config.meta_step)
-    return found
+        phase, optimizer = make(episode, config), optimizer_of(config, rate)
+        solver = solver_of(phase, optimizer) if config.solver == "auto" else config.solver
+        theta, found = SOLVERS[solver](theta, phase, config.inner_steps, optimizer, into or {})
+        losses[f"{name}_loss"], solvers[name] = found[0], solver
+        if config.meta_gradient == "fomaml":
+            for part, value in reference.gradient(theta, phase, config.inner_steps).items():
+                gradient[part] = gradient[part] + value if part in gradient else value
+    return Task(theta, gradient, losses, solvers)
 
 
-def align(episode: Episode, config: Config) -> Phase:
-    """T_a: e_s and e_t on the contrastive loss."""
-    n_pairs, n_negatives = episode.negatives.shape[:2]
-    nce = alignment_loss(config.loss, config.tau, config.margin, episode.n_sets)
+def meta_iteration(
+    theta: Theta,
+    outer: Theta,
+    episodes: Sequence[Episode],
+    config: Config,
+    i: int = 0,
+    each: Each = map,
+) -> list[dict[str, float]]:
+    """Adapt to each episode, then take meta-update i: moves theta and the meta-optimizer's state.
 
-    def loss(y: Theta) -> Tensor:
-        z_s, z_t = F.normalize(y["source"], dim=-1), F.normalize(y["target"], dim=-1)
-        z_neg = z_t[n_pairs:].reshape(n_pairs, n_negatives, -1)
-        return nce(z_s, z_t[:n_pairs], z_neg)
+    `each` maps a function over the episodes: an executor's map adapts to them side by side.
+    Returns the losses of each task before its first steps.
+    """
 
-    target = torch.cat([episode.target, episode.negatives.flatten(0, 1)])
-    return Phase({"source": episode.source, "target": target}, (), loss)
+    def run(place: int) -> Task:
+        into = {name: scratch(f"{name} of task {place}", value) for name, value in theta.items()}
+        return adapt(theta, episodes[place], config, into)
+
+    tasks = list(each(run, range(len(episodes))))
+    if config.meta_gradient == "fomaml":
+        gradient = mean([task.gradient for task in tasks])
+    else:
+        gradient = reptile(theta, [task.theta for task in tasks])
+    update(theta, gradient, outer, outer_of(config), i, config.iterations)
+    return [task.losses for task in tasks]
 
 
-def classify(episode: Episode, config: Config) -> Phase:
-    """T_s: e_s and phi on cross-entropy."""
-
-    def loss(y: Theta) -> Tensor:
-        logits = F.normalize(y["source"], dim=-1) @ y["phi"] / config.tau
-        return F.cross_entropy(logits, episode.labels)
-
-    return Phase({"source": episode.shots}, ("phi",), loss)
+def outer_of(config: Config) -> Outer:
+    """The configured meta-optimizer."""
+    return Outer(
+        config.meta_optimizer, config.meta_step, config.meta_schedule, config.meta_momentum
+    )

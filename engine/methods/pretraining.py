@@ -5,6 +5,7 @@ import torch.nn.functional as F  # noqa: N812
 
 from xmg.engine.config import Config
 from xmg.engine.episodes import Stream, key_of
+from xmg.engine.heads import Linear
 from xmg.engine.learner import Learner
 
 
@@ -16,5 +17,5 @@ def pretraining(dim: int, config: Config) -> Learner:
     """
     generator = torch.Generator().manual_seed(int(key_of(config.seed, Stream.PRETRAINING)) >> 1)
     projection = torch.randn(dim, config.width, generator=generator) / config.width**0.5
-    phi = torch.zeros(config.width, config.n_way)
-    return Learner(lambda x: F.normalize(x, dim=-1) @ projection, torch.eye(config.width), phi)
+    theta = {"target": torch.eye(config.width), "phi": torch.zeros(config.width, config.n_way)}
+    return Learner(lambda x: F.normalize(x, dim=-1) @ projection, Linear(), theta)

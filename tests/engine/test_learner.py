@@ -11,6 +11,7 @@ from sklearn.preprocessing import normalize
 
 from xmg.engine import learner as learners
 from xmg.engine.evaluate import select, validation_accuracy
+from xmg.engine.heads import Linear
 from xmg.engine.learner import CLASS_MEANS, Learner, Setting, accuracies, settings_of
 from xmg.engine.problem import MetaTest
 from xmg.engine.tasks import Tasks
@@ -40,7 +41,7 @@ def moving(seed=0, dim=5, width=4, n_way=3):
     generator = torch.Generator().manual_seed(seed)
     shapes = (dim, width), (width, n_way)
     head, phi = (torch.randn(s, generator=generator, dtype=torch.float64) for s in shapes)
-    return Learner(lambda x: 2 * x - 0.1, head, phi)
+    return Learner(lambda x: 2 * x - 0.1, Linear(), {"target": head, "phi": phi})
 
 
 def alone(learner, tasks, setting, e):
@@ -48,7 +49,7 @@ def alone(learner, tasks, setting, e):
     n_way, k = tasks.support[e].shape
     support = learner.front(features(tasks, tasks.support[e].ravel()))
     query = learner.front(features(tasks, tasks.query[e].ravel()))
-    head, phi = learner.head.clone().requires_grad_(), learner.phi.clone()
+    head, phi = learner.theta["target"].clone().requires_grad_(), learner.theta["phi"].clone()
     if setting.start == "class-means":
         z = F.normalize(support @ head, dim=1).reshape(n_way, k, -1)
         phi = F.normalize(z.mean(1), dim=1).T.detach().clone()
@@ -77,12 +78,14 @@ def test_batched_adaptation_equals_each_task_alone(monkeypatch, chunk):
 
 def test_trajectories_do_not_disturb_each_other():
     tasks, learner = some_tasks(), moving()
-    before = learner.head.clone(), learner.phi.clone()
+    before = learner.theta["target"].clone(), learner.theta["phi"].clone()
     settings = settings_of(learner)
     together = accuracies(learner, tasks, settings, TAU)
     apart = torch.cat([accuracies(learner, tasks, [s], TAU) for s in settings])
     assert torch.equal(together, apart)
-    assert torch.equal(learner.head, before[0]) and torch.equal(learner.phi, before[1])
+    assert torch.equal(learner.theta["target"], before[0]) and torch.equal(
+        learner.theta["phi"], before[1]
+    )
 
 
 def centroids(tasks, e, z):
@@ -100,7 +103,9 @@ def centroids(tasks, e, z):
 def test_class_means(k):
     tasks, learner = some_tasks(k=k), moving()
     found = accuracies(learner, tasks, [CLASS_MEANS], TAU)[0]
-    expected = [centroids(tasks, e, lambda x: (2 * x - 0.1) @ learner.head) for e in range(7)]
+    expected = [
+        centroids(tasks, e, lambda x: (2 * x - 0.1) @ learner.theta["target"]) for e in range(7)
+    ]
     npt.assert_allclose(found.numpy(), expected, atol=1e-6)
     found = accuracies(Learner(lambda x: x), tasks, [CLASS_MEANS], TAU)[0]
     npt.assert_allclose(found.numpy(), [centroids(tasks, e, lambda x: x) for e in range(7)], 1e-6)
@@ -122,7 +127,9 @@ def test_settings():
     full = settings_of(moving())
     assert full[0] == CLASS_MEANS and len(set(full)) == len(full)
     assert {s.start for s in full} == {"class-means", "meta"}
-    assert {s.start for s in settings_of(Learner(lambda x: x, torch.eye(2)))} == {"class-means"}
+    assert {
+        s.start for s in settings_of(Learner(lambda x: x, Linear(), {"target": torch.eye(2)}))
+    } == {"class-means"}
 
 
 def test_select_takes_the_best_and_of_equals_the_plainest():
@@ -132,7 +139,7 @@ def test_select_takes_the_best_and_of_equals_the_plainest():
     assert max(means) > means[0]
     easy = some_tasks(n_tasks=3)
     easy.x[:] = torch.eye(6, 5, dtype=torch.float64).repeat_interleave(20, 0)
-    learner = Learner(lambda x: x, torch.eye(5, dtype=torch.float64))
+    learner = Learner(lambda x: x, Linear(), {"target": torch.eye(5, dtype=torch.float64)})
     assert select(learner, easy, TAU) == CLASS_MEANS  # all settings are right everywhere
 
 

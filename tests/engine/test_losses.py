@@ -8,7 +8,7 @@ import torch.nn.functional as F  # noqa: N812
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmg.engine.config import Loss
+from xmg.engine.config import LossName
 from xmg.engine.losses import (
     alignment_loss,
     class_mean_hinge,
@@ -59,7 +59,7 @@ def test_twins_by_set(seed, n_sets, k_pairs, k, margin):
     assert found == pytest.approx(expected, rel=1e-12, abs=1e-15)
 
 
-@pytest.mark.parametrize("name", get_args(Loss))
+@pytest.mark.parametrize("name", get_args(LossName))
 def test_gradient(name):
     z = [part.requires_grad_() for part in unit_rows(0)]
     loss = alignment_loss(name, tau=0.3, margin=0.3, n_sets=2)
@@ -98,7 +98,7 @@ def test_small_temperatures_stay_finite():
         assert torch.isfinite(loss(*z, 1e-4))
 
 
-@pytest.mark.parametrize("name", get_args(Loss))
+@pytest.mark.parametrize("name", get_args(LossName))
 def test_the_name_in_a_config(name):
     z = unit_rows(2)
     found = alignment_loss(name, tau=0.2, margin=0.7, n_sets=2)(*z).item()

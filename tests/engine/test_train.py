@@ -225,7 +225,7 @@ def test_divergence_stops_the_run_and_keeps_the_last_good_state(
         if next(iterations) == 5:
             where = losses if wrong in losses else theta
             where[wrong] = where[wrong] * float("nan")
-        return losses
+        return [losses]
 
     monkeypatch.setattr(croma, "meta_iteration", iteration)
     run = tmp_path / "run"
