@@ -1,12 +1,12 @@
-"""The direct solver: Adam or SGD on the weights themselves, without autograd on first layers.
+"""The direct solver: Adam or SGD on the weights themselves, each weight passed once a step.
 
 A first layer W (d, h) that projects rows X (m, d) has the gradient X^T D, with D the gradient by
-the projections X W. A step of Adam then reads and writes weights and moments once, and the first
-writes a new copy of the weights on its way.
+the projections X W. Forming it, stepping and projecting the next step's rows are one sweep.
 """
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,85 +14,110 @@ from xmg.engine.heads import Theta
 from xmg.engine.inner.phase import Optimizer, Phase
 from xmg.engine.inner.scratch import scratch
 from xmg.engine.inner.tail import gradients
-from xmg.engine.kernels import adam
+from xmg.engine.kernels import sweep
+from xmg.engine.kernels.tile import ROWS
 
 
 def descend(
     theta: Theta, phase: Phase, n_steps: int, optimizer: Optimizer, into: Theta
 ) -> tuple[Theta, list[float]]:
     """Take n_steps on the phase's loss as `reference.descend` does."""
-    kind = _Adam if optimizer.kind == "adam" else _SGD
-    learned = (*phase.heads, *phase.rest)
-    parts = {name: kind(name, theta[name], optimizer, into.get(name)) for name in learned}
+    layers = {
+        name: _Layer(phase, name, theta[name].contiguous(), optimizer, n_steps, into.get(name))
+        for name in phase.heads
+    }
+    rest = {name: _Dense(theta[name].clone(), optimizer) for name in phase.rest}
+    z = {name: phase.read(name, 0) @ theta[name] for name in phase.heads}
     losses = []
     for t in range(n_steps):
-        now = {**theta, **{name: part.w for name, part in parts.items()}}
-        x = {name: _read(phase, name, t) for name in phase.heads}
-        value, found = gradients(phase, now, {name: x[name] @ now[name] for name in x}, t)
-        for name, part in parts.items():
-            part.step(_product(name, x[name].T, found[name]) if name in x else found[name])
+        now = {**theta, **{name: part.value for name, part in rest.items()}}
+        value, found = gradients(phase, now, z, t)
+        z = {name: layer.step(found[name], t) for name, layer in layers.items()}
+        for name, part in rest.items():
+            part.step(found[name], t)
         losses.append(value)
-    return {**theta, **{name: part.w for name, part in parts.items()}}, losses
+    moved = {name: layer.out for name, layer in layers.items()}
+    return {**theta, **moved, **{name: part.value for name, part in rest.items()}}, losses
+
+
+class _Layer:
+    """A first layer under way: panels of weights and moments, and the rows of two steps."""
+
+    def __init__(
+        self,
+        phase: Phase,
+        name: str,
+        start: Tensor,
+        optimizer: Optimizer,
+        n_steps: int,
+        into: Tensor | None,
+    ) -> None:
+        self.phase, self.name, self.start = phase, name, start
+        self.optimizer, self.n_steps = optimizer, n_steps
+        self.out = torch.empty_like(start) if into is None else into
+        size = (sweep.panel_size(*start.shape),)
+        moments = 2 if optimizer.kind == "adam" else 1
+        self.w, *self.moments = (
+            scratch(f"panels {i} of {name}", start, size).numpy() for i in range(1 + moments)
+        )
+        self.rows = self._pack(0)
+
+    def step(self, gradient: Tensor, t: int) -> Tensor:
+        """Take step t from the gradient by its projections; returns those of the next step."""
+        last = t + 1 == self.n_steps
+        following = self.rows if last else self._pack(t + 1)
+        z = gradient if last else gradient.new_empty(self._size(t + 1), self.start.shape[1])
+        sweep.sweep(
+            self.start.numpy(), self.w, self.moments[0], self.moments[-1], self.rows,
+            gradient.contiguous().numpy(), following, *_constants(self.optimizer, t, self.w.dtype),
+            t == 0, last, z.numpy(), self.out.numpy(),
+        )  # fmt: skip
+        self.rows = following
+        return z
+
+    def _pack(self, t: int) -> sweep.Array:
+        """The rows of step t, transposed and padded; unchanged where all steps read all rows."""
+        rows, picks = self.phase.rows[self.name], self.phase.picks.get(self.name)
+        if picks is None and t:
+            return self.rows
+        at_t = torch.arange(len(rows)) if picks is None else picks[t]
+        shape = sweep.padded(rows.shape[1], sweep.BLOCK), sweep.padded(len(at_t), ROWS)
+        packed = scratch(f"rows {t % 2} of {self.name}", rows, shape).numpy()
+        sweep.pack_rows(rows.numpy(), at_t.numpy(), packed)
+        return packed
+
+    def _size(self, t: int) -> int:
+        picks = self.phase.picks.get(self.name)
+        return len(self.phase.rows[self.name]) if picks is None else len(picks[t])
 
 
 @dataclass(slots=True)
-class _Adam:
-    """A parameter with its moments."""
+class _Dense:
+    """Any other parameter."""
 
-    name: str
-    w: Tensor  # the caller's until the first step
+    value: Tensor
     optimizer: Optimizer
-    into: Tensor | None  # what the first step writes to
-    t: int = 0
-    m: Tensor = field(default_factory=lambda: torch.empty(0))
-    v: Tensor = field(default_factory=lambda: torch.empty(0))
+    moments: tuple[Tensor, ...] = field(init=False)
 
-    def step(self, gradient: Tensor) -> None:
-        self.t += 1
-        g = gradient.contiguous().view(-1).numpy()
-        constants = adam.constants(self.optimizer.rate, self.t, g.dtype)
-        if self.t > 1:
-            adam.later(_flat(self.w), g, _flat(self.m), _flat(self.v), constants)
-            return
-        start = self.w.contiguous()
-        self.w = torch.empty_like(start) if self.into is None else self.into
-        self.m, self.v = (scratch(f"{part} of {self.name}", start) for part in "mv")
-        adam.first(_flat(start), g, _flat(self.w), _flat(self.m), _flat(self.v), constants)
+    def __post_init__(self) -> None:
+        self.moments = torch.empty_like(self.value), torch.empty_like(self.value)
 
-
-@dataclass(slots=True)
-class _SGD:
-    """A parameter with its momentum."""
-
-    name: str
-    w: Tensor  # the caller's until the first step
-    optimizer: Optimizer
-    into: Tensor | None  # what the first step writes to
-    b: Tensor | None = None
-
-    def step(self, gradient: Tensor) -> None:
-        decayed = gradient.add_(self.w, alpha=self.optimizer.weight_decay)
-        if self.b is None:
-            self.b = scratch(f"momentum of {self.name}", self.w).copy_(decayed)
-            self.into = torch.empty_like(self.w) if self.into is None else self.into
+    def step(self, gradient: Tensor, t: int) -> None:
+        w, g, m, v = (x.reshape(-1).numpy() for x in (self.value, gradient, *self.moments))
+        kind, constants = _constants(self.optimizer, t, w.dtype)
+        if kind == sweep.ADAM:
+            sweep.adam_step(w, g, m, v, constants, t == 0)
         else:
-            self.b.mul_(self.optimizer.momentum).add_(decayed)
-        self.w = torch.sub(self.w, self.b, alpha=self.optimizer.rate, out=self.into)
+            sweep.sgd_step(w, g, m, constants, t == 0)
 
 
-def _read(phase: Phase, name: str, t: int) -> Tensor:
-    """As phase.read, into memory that each step of a thread uses again."""
-    rows, picks = phase.rows[name], phase.picks.get(name)
-    if picks is None:
-        return rows
-    kept = scratch(f"rows of {name}", rows, (picks.shape[1], *rows.shape[1:]))
-    return torch.index_select(rows, 0, picks[t], out=kept)
-
-
-def _product(name: str, x: Tensor, d: Tensor) -> Tensor:
-    return torch.mm(x, d, out=scratch(f"gradient of {name}", d, (x.shape[0], d.shape[1])))
-
-
-def _flat(x: Tensor) -> adam.Array:
-    flat: adam.Array = x.view(-1).numpy()
-    return flat
+def _constants(
+    optimizer: Optimizer, t: int, dtype: np.dtype[np.floating]
+) -> tuple[int, sweep.Array]:
+    """What step t = 0, 1, ... multiplies by, in the precision of the weights."""
+    if optimizer.kind == "sgd":
+        numbers = [optimizer.momentum, optimizer.weight_decay, optimizer.rate]
+        return sweep.SGD, np.array(numbers, dtype)
+    b1, b2, n = 0.9, 0.999, t + 1
+    size, scale = optimizer.rate / (1 - b1**n), (1 - b2**n) ** -0.5
+    return sweep.ADAM, np.array([b1, 1 - b1, b2, 1 - b2, size, scale, 1e-8], dtype)

@@ -45,6 +45,28 @@ class Outer:
 
 
 @torch.no_grad()
+def reptile(
+    theta: Theta, tasks: Sequence[Theta], state: Theta, outer: Outer, i: int, n: int
+) -> None:
+    """Reptile's meta-update i of n: the meta-gradient is theta - mean of theta_task, in place.
+
+    Nichol, Achiam, Schulman, "On First-Order Meta-Learning Algorithms" (arXiv:1803.02999). By sgd
+    of step epsilon: theta <- theta + epsilon (mean of theta_task - theta).
+    """
+    learned = [name for name, value in tasks[0].items() if value is not theta[name]]
+    ends = mean([{name: task[name] for name in learned} for task in tasks])
+    if outer.kind == "sgd":
+        for name, end in ends.items():
+            theta[name].lerp_(end, outer.size(i, n))
+        return
+    away = {
+        name: torch.sub(theta[name], end, out=scratch(f"meta-gradient of {name}", end))
+        for name, end in ends.items()
+    }
+    update(theta, away, state, outer, i, n)
+
+
+@torch.no_grad()
 def update(theta: Theta, gradient: Theta, state: Theta, outer: Outer, i: int, n: int) -> None:
     """Move theta and the optimizer's state in place by the meta-gradient of update i of n."""
     size = outer.size(i, n)
@@ -58,21 +80,6 @@ def update(theta: Theta, gradient: Theta, state: Theta, outer: Outer, i: int, n:
             v = state[f"v.{name}"].mul_(_BETA2).addcmul_(g, g, value=1 - _BETA2)
             scale = (v / (1 - _BETA2 ** (i + 1))).sqrt_().add_(_TINY)
             theta[name].addcdiv_(m, scale, value=-size / (1 - _BETA1 ** (i + 1)))
-
-
-@torch.no_grad()
-def reptile(theta: Theta, tasks: Sequence[Theta]) -> Theta:
-    """Reptile's meta-gradient, theta - mean of theta_task, of what learned.
-
-    Nichol, Achiam, Schulman, "On First-Order Meta-Learning Algorithms" (arXiv:1803.02999). With
-    the outer step epsilon: theta <- theta + epsilon mean(theta_task - theta).
-    """
-    moved = [name for name, value in tasks[0].items() if value is not theta[name]]
-    ends = mean([{name: task[name] for name in moved} for task in tasks])
-    return {
-        name: torch.sub(theta[name], value, out=scratch(f"meta-gradient of {name}", value))
-        for name, value in ends.items()
-    }
 
 
 @torch.no_grad()

@@ -2,7 +2,8 @@
 
 Each takes pairs (B, B), the cosines of source row i with target row j, and negatives (B, K), of
 source row i with its k-th negative; it returns the loss and writes its derivatives by either into
-d_pairs and d_negatives. The equations are those of xmg.engine.losses.
+d_pairs and d_negatives. Only the last two losses read cosines off the diagonal of `pairs`. The
+equations are those of xmg.engine.losses.
 """
 
 import math
@@ -12,11 +13,12 @@ import numpy.typing as npt
 from numba import njit
 
 Array = npt.NDArray[np.floating]
+INFO_NCE, NCE_MARGIN, NCE_LOGISTIC, SIGMOID, TRIPLET_HARD, CLASS_MEAN_HINGE = range(6)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def info_nce(
-    pairs: Array, negatives: Array, tau: float, n_sets: int, d_pairs: Array, d_negatives: Array
+    pairs: Array, negatives: Array, tau: float, d_pairs: Array, d_negatives: Array
 ) -> float:
     """L = mean_i log(1 + sum_k exp((n_ik - p_i) / tau))."""
     d_pairs[:] = 0
@@ -41,7 +43,7 @@ def info_nce(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def nce_margin(
-    pairs: Array, negatives: Array, margin: float, n_sets: int, d_pairs: Array, d_negatives: Array
+    pairs: Array, negatives: Array, margin: float, d_pairs: Array, d_negatives: Array
 ) -> float:
     """L = mean_ik max(0, margin + n_ik - p_i)."""
     d_pairs[:] = 0
@@ -62,7 +64,7 @@ def nce_margin(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def nce_logistic(
-    pairs: Array, negatives: Array, tau: float, n_sets: int, d_pairs: Array, d_negatives: Array
+    pairs: Array, negatives: Array, tau: float, d_pairs: Array, d_negatives: Array
 ) -> float:
     """L = mean_i softplus(-p_i / tau) + mean_ik softplus(n_ik / tau)."""
     n_pairs, n_negatives = negatives.shape
@@ -72,7 +74,7 @@ def nce_logistic(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def sigmoid(
-    pairs: Array, negatives: Array, tau: float, n_sets: int, d_pairs: Array, d_negatives: Array
+    pairs: Array, negatives: Array, tau: float, d_pairs: Array, d_negatives: Array
 ) -> float:
     """The same sums with the bias -log K, both over B."""
     n_pairs, n_negatives = negatives.shape
@@ -160,7 +162,7 @@ def _hardest_source(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def class_mean_hinge(
-    pairs: Array, negatives: Array, margin: float, n_sets: int, d_pairs: Array, d_negatives: Array
+    pairs: Array, margin: float, n_sets: int, d_pairs: Array, d_negatives: Array
 ) -> float:
     """Hinges between the sets' means: a_c . b_c' is a mean of cosines."""
     d_pairs[:], d_negatives[:] = 0, 0
@@ -183,3 +185,27 @@ def class_mean_hinge(
         for j in range(n_pairs):
             d_pairs[i, j] = by_score[i % n_sets, j % n_sets] / (k * k)
     return float(total * share)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def contrast(
+    kind: int,
+    pairs: Array,
+    negatives: Array,
+    constant: float,
+    n_sets: int,
+    d_pairs: Array,
+    d_negatives: Array,
+) -> float:
+    """The loss of that kind; `constant` is its temperature or its margin."""
+    if kind == INFO_NCE:
+        return info_nce(pairs, negatives, constant, d_pairs, d_negatives)
+    if kind == NCE_MARGIN:
+        return nce_margin(pairs, negatives, constant, d_pairs, d_negatives)
+    if kind == NCE_LOGISTIC:
+        return nce_logistic(pairs, negatives, constant, d_pairs, d_negatives)
+    if kind == SIGMOID:
+        return sigmoid(pairs, negatives, constant, d_pairs, d_negatives)
+    if kind == TRIPLET_HARD:
+        return triplet_hard(pairs, negatives, constant, n_sets, d_pairs, d_negatives)
+    return class_mean_hinge(pairs, constant, n_sets, d_pairs, d_negatives)

@@ -124,11 +124,11 @@ def meta_iteration(
         return adapt(theta, episodes[place], config, into)
 
     tasks = list(each(run, range(len(episodes))))
+    place = outer_of(config), i, config.iterations
     if config.meta_gradient == "fomaml":
-        gradient = mean([task.gradient for task in tasks])
+        update(theta, mean([task.gradient for task in tasks]), outer, *place)
     else:
-        gradient = reptile(theta, [task.theta for task in tasks])
-    update(theta, gradient, outer, outer_of(config), i, config.iterations)
+        reptile(theta, [task.theta for task in tasks], outer, *place)
     return [task.losses for task in tasks]
 
 
