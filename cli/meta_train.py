@@ -38,6 +38,7 @@ def meta_train(
     Example: xmg meta-train text.h5 speech.h5 --run runs/speech
     """
     from xmg.engine.config import make_config
+    from xmg.engine.run import read_metrics
     from xmg.engine.train import meta_train as train
 
     options = {
@@ -62,6 +63,8 @@ def meta_train(
         f"{run}: best at meta-iteration {best.iteration} of {whole.iterations}, "
         f"meta-validation accuracy {best.best_accuracy:.1%}"
     )
+    solvers = read_metrics(run)[-1].get("solvers", {})
+    hints.print("inner steps: " + ", ".join(f"{k} by the {v} solver" for k, v in solvers.items()))
     hints.print(f"next: xmg evaluate {run}", markup=False)
 
 

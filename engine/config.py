@@ -63,6 +63,7 @@ class Config(BaseModel):
     classify_rate: Rate = 1e-3
 
     # Inner loop
+    device: Literal["cpu", "cuda"] = "cpu"
     solver: Literal["auto", "reference", "direct", "span", "batched"] = "auto"
     batch: Positive | None = None  # pairs, or shots, that a step reads; all without it
     optimizer: Literal["adam", "sgd"] = "adam"  # of the inner steps; sgd wants higher rates
@@ -88,6 +89,8 @@ class Config(BaseModel):
             raise ValueError("momentum and weight_decay are settings of optimizer = 'sgd'")
         if self.optimizer == "adam" and self.solver == "span":
             raise ValueError("the span solver is exact for optimizer = 'sgd' only")
+        if self.device == "cuda" and self.solver not in {"auto", "batched"}:
+            raise ValueError(f"solver = '{self.solver}' runs on the CPU only")
         if self.hard and self.negatives != "pair":
             raise ValueError("hard negatives are each pair's own: negatives = 'pair'")
         if self.hard and self.n_candidates < self.n_negatives:

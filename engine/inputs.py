@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xmg.cache.pairs import Rows
 from xmg.engine.config import Config
 from xmg.engine.episodes import Stream, draw_pairs, draw_shared_negatives, draw_tasks, key_of
 from xmg.engine.fetch import fetch_stored
@@ -34,8 +35,18 @@ def n_steps_drawn(config: Config) -> int:
     return config.inner_steps + (config.meta_gradient == "fomaml")
 
 
-def draw(train: MetaTrain, config: Config, i: int) -> Episode:
-    """Fetch the data of task i, as it is stored."""
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """An episode by numbers of rows, shaped as its tensors are but for the columns."""
+
+    source: Rows
+    target: Rows
+    shots: Rows
+    n_sets: int
+
+
+def draw_rows(train: MetaTrain, config: Config, i: int) -> Drawn:
+    """Draw the rows of task i."""
     n_sets = min(config.n_sets, len(train.sets))
     k_pairs = config.k_pairs if config.concepts or config.sets == "label" else 1
     own = config.negatives == "pair" and not config.hard
@@ -44,17 +55,31 @@ def draw(train: MetaTrain, config: Config, i: int) -> Episode:
     source, target, negatives = draw_pairs(train.sets, key, i, shape)
     if not own:
         negatives = draw_shared_negatives(train.sets, key, i, n_sets, n_shared(config))
-    n_shots = config.k_shot * (2 if config.meta_gradient == "fomaml" else 1)
-    support, _ = draw_tasks(
-        train.source, key_of(config.seed, Stream.CLASSIFY), i, (1, config.n_way, n_shots, 0)
-    )
+    key = key_of(config.seed, Stream.CLASSIFY)
+    shots, _ = draw_tasks(train.source, key, i, (1, config.n_way, n_shots(config), 0))
+    return Drawn(source, np.concatenate([target, negatives.ravel()]), shots.ravel(), n_sets)
+
+
+def draw(train: MetaTrain, config: Config, i: int) -> Episode:
+    """Fetch the data of task i, as it is stored."""
+    drawn = draw_rows(train, config, i)
     return Episode(
-        fetch_stored(train.source.file, source, n_threads=1),  # the loop needs its cores
-        fetch_stored(train.target, np.concatenate([target, negatives.ravel()]), n_threads=1),
-        fetch_stored(train.source.file, support, n_threads=1).flatten(0, -2),
-        torch.arange(config.n_way).repeat_interleave(n_shots),
-        n_sets,
+        fetch_stored(train.source.file, drawn.source, n_threads=1),  # the loop needs its cores
+        fetch_stored(train.target, drawn.target, n_threads=1),
+        fetch_stored(train.source.file, drawn.shots, n_threads=1),
+        labels_of(config),
+        drawn.n_sets,
     )
+
+
+def n_shots(config: Config) -> int:
+    """Rows of each class in T_s: FOMAML has as many queries as shots."""
+    return config.k_shot * (2 if config.meta_gradient == "fomaml" else 1)
+
+
+def labels_of(config: Config) -> Tensor:
+    """Labels of the shots, class by class."""
+    return torch.arange(config.n_way).repeat_interleave(n_shots(config))
 
 
 def n_shared(config: Config) -> int:

@@ -93,8 +93,8 @@ def class_mean_hinge(z_s: Tensor, z_t: Tensor, margin: float, n_sets: int) -> Te
     a, b = (z.reshape(-1, n_sets, z.shape[1]).mean(0) for z in (z_s, z_t))
     scores = a @ b.T
     hinge = F.relu(margin + scores - scores.diagonal()[:, None])
-    apart = ~torch.eye(n_sets, dtype=torch.bool, device=hinge.device)
-    return hinge[apart].mean()
+    apart = 1 - torch.eye(n_sets, dtype=hinge.dtype, device=hinge.device)
+    return (hinge * apart).sum() / (n_sets * (n_sets - 1))
 
 
 def alignment_loss(name: str, tau: float, margin: float, n_sets: int) -> Contrast:

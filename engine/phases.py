@@ -10,7 +10,6 @@ from xmg.engine.config import Config
 from xmg.engine.heads import MLP, Head, Linear, Residual, Theta, project
 from xmg.engine.inner.phase import Optimizer, Phase
 from xmg.engine.inputs import Episode, n_steps_drawn
-from xmg.engine.kernels.mining import hardest
 from xmg.engine.objectives import Alignment, Classification
 
 
@@ -27,10 +26,12 @@ def optimizer_of(config: Config, rate: float) -> Optimizer:
 
 
 def align(episode: Episode, config: Config) -> Phase:
-    """T_a: e_s and e_t on the contrastive loss."""
-    n, n_steps = len(episode.source), n_steps_drawn(config)
+    """T_a: e_s and e_t on the contrastive loss. Rows may lead with a dimension of tasks."""
+    n, n_steps = episode.source.shape[-2], n_steps_drawn(config)
     size = min(config.batch or n, n)
-    source, target = _alignment_plan(n, size, n_steps, config.negatives, config.n_negatives)
+    source, target = _alignment_plan(
+        n, size, n_steps, config.negatives, config.n_negatives, str(episode.source.device)
+    )
     rows = {"source": episode.source, "target": episode.target}
     n_sets = min(size, episode.n_sets)
     shared = config.negatives != "pair"
@@ -46,10 +47,12 @@ def align(episode: Episode, config: Config) -> Phase:
 
 def classify(episode: Episode, config: Config) -> Phase:
     """T_s: e_s and phi on cross-entropy."""
-    n, k = len(episode.shots), len(episode.shots) // config.n_way
+    n, k = len(episode.labels), len(episode.labels) // config.n_way
     n_support = n // 2 if config.meta_gradient == "fomaml" else n
     size = min(config.batch or n_support, n_support)
-    picks = _classification_plan(config.n_way, k, n_support, size, n_steps_drawn(config))
+    picks = _classification_plan(
+        config.n_way, k, n_support, size, n_steps_drawn(config), str(episode.labels.device)
+    )
     objective = Classification(episode.labels[picks], config.tau)
     whole = size == n
     return Phase(
@@ -61,22 +64,28 @@ def classify(episode: Episode, config: Config) -> Phase:
 
 
 def mined(theta: Theta, episode: Episode, config: Config) -> Tensor:
-    """The pairs' target rows, then each pair's hard negatives among the candidates.
+    """The pairs' target rows, then each pair's hard negatives: (..., B + B K, d_t).
 
-    (B + B K, d_t), the hardest under the heads theta.
+    Those are the candidates nearest to its source row under the heads theta. One that is nearer
+    than its own target row less false_gap may be a false negative, an unlabelled sample of the
+    same class: it is taken only where no other is left, the farthest first (positive-aware
+    mining, TopK-MarginPos of Moreira et al., arXiv:2407.15831).
     """
-    n, head = len(episode.source), head_of(config)
+    n, head = episode.source.shape[-2], head_of(config)
     z_s = F.normalize(project(head, theta, "source", episode.source), dim=-1)
     z_t = F.normalize(project(head, theta, "target", episode.target), dim=-1)
-    own, cosines = (z_s * z_t[:n]).sum(1), z_s @ z_t[n:].T
-    chosen = torch.empty(n, config.n_negatives, dtype=torch.int64)
-    hardest(cosines.numpy(), own.numpy(), config.false_gap, chosen.numpy())
-    return episode.target[torch.cat([torch.arange(n), n + chosen.flatten()])]
+    pairs, candidates = z_t[..., :n, :], z_t[..., n:, :]
+    cosines = z_s @ candidates.mT  # (..., B, M)
+    ceiling = (z_s * pairs).sum(-1, keepdim=True) - config.false_gap
+    order = torch.where(cosines > ceiling, -4 - cosines, cosines)  # false ones below all others
+    chosen = order.topk(config.n_negatives).indices.flatten(-2) + n  # (..., B K)
+    chosen = chosen[..., None].expand(*chosen.shape, episode.target.shape[-1])
+    return torch.cat([episode.target[..., :n, :], episode.target.gather(-2, chosen)], -2)
 
 
 @cache
 def _alignment_plan(
-    n: int, size: int, n_steps: int, kind: str, n_negatives: int
+    n: int, size: int, n_steps: int, kind: str, n_negatives: int, device: str
 ) -> tuple[Tensor, Tensor]:
     """Rows of source (T, b) and target (T, b + negatives) that each step reads.
 
@@ -89,22 +98,24 @@ def _alignment_plan(
         negatives = torch.arange(n_steps * n_negatives).reshape(n_steps, n_negatives)
     else:
         negatives = torch.arange(n_negatives).expand(n_steps, n_negatives)
-    return slots, torch.cat([slots, n + negatives], 1)
+    return slots.to(device), torch.cat([slots, n + negatives], 1).to(device)
 
 
 @cache
-def _classification_plan(n_way: int, k: int, n_support: int, size: int, n_steps: int) -> Tensor:
+def _classification_plan(
+    n_way: int, k: int, n_support: int, size: int, n_steps: int, device: str
+) -> Tensor:
     """Rows (T, b) of k shots a class, class by class: steps take turns, all classes alike.
 
     Where there are more rows than the support's, the last step reads the others: queries.
     """
     if size == n_way * k:
-        return torch.arange(size).expand(n_steps, size)
+        return torch.arange(size, device=device).expand(n_steps, size)
     order = torch.arange(n_way * k).reshape(n_way, k).T.flatten()  # shot by shot
     turns = _turns(n_support, size, n_steps)
     if n_support < n_way * k:
         turns[-1] = n_support + torch.arange(size)
-    return order[turns]
+    return order[turns].to(device)
 
 
 def _turns(n: int, size: int, n_steps: int) -> Tensor:

@@ -197,3 +197,20 @@ def _check(problem: Problem, config: Config) -> None:
         )
     if len(problem.train.sets) < 2:
         raise XmgError("the pairs form a single set; negatives need at least two. fix: --sets id")
+    _check_alignment(problem.train.sets, config)
+
+
+def _check_alignment(sets: PairedSets, config: Config) -> None:
+    """Raise XmgError where a task has no negatives left, or its steps cannot share its pairs."""
+    n_sets = min(config.n_sets, len(sets))
+    if (config.hard or config.negatives != "pair") and n_sets == len(sets):
+        raise XmgError(
+            f"a task takes all {n_sets} sets of pairs (n_sets = {config.n_sets}), and negatives "
+            "that its pairs share come from outside them: none is left. fix: set n_sets to "
+            f"{max(2, n_sets // 2)} in a --config file, or negatives = 'pair' and hard = false"
+        )
+    if config.batch and config.batch > n_sets and config.batch % n_sets:
+        raise XmgError(
+            f"a step of {config.batch} pairs cannot hold {n_sets} sets alike. fix: set batch to "
+            f"at most {n_sets}, or to a multiple of it, in a --config file"
+        )

@@ -3,21 +3,18 @@
 import json
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
 from xmg.cache import XmgError
-from xmg.engine.compute import flushed_denormals, one_thread_each
+from xmg.engine.advance import advancing, device_of
+from xmg.engine.compute import flushed_denormals
 from xmg.engine.config import Config
 from xmg.engine.evaluate import validation_accuracy
-from xmg.engine.fronts import Fronts, fit_fronts
+from xmg.engine.fronts import fit_fronts
 from xmg.engine.heads import Theta
-from xmg.engine.inner.meta import clone
-from xmg.engine.inputs import Episode, draw, whiten
 from xmg.engine.manifest import check_manifest, make_manifest
 from xmg.engine.methods import croma
 from xmg.engine.problem import MetaTrain, open_problem
@@ -38,7 +35,6 @@ from xmg.engine.run import (
 from xmg.engine.tasks import Tasks, validation_tasks
 
 Progress = Callable[[int, int, float], None]  # iteration, iterations, best accuracy
-_AHEAD = 2  # meta-iterations prepared while one trains
 
 
 @flushed_denormals()
@@ -50,6 +46,7 @@ def meta_train(config: Config, run: Path, progress: Progress | None = None) -> S
     holds a run of other settings or of other features.
     """
     _refuse_another(run, config)
+    device_of(config)  # before anything is written
     problem = open_problem(config)
     tasks = validation_tasks(problem.validation, config, config.shots)
     if (run / LAST).exists():
@@ -101,19 +98,22 @@ def _loop(
     progress: Progress | None,
 ) -> None:
     """Train to the last iteration, validating and saving at every validate_every-th."""
-    state = replace(state, theta=clone(state.theta), outer=clone(state.outer))
     began = time.monotonic()
-    with one_thread_each(config.meta_batch) as each:
-        for i, episodes in _episodes(train, state.fronts, config, state.iteration):
-            each_loss = croma.meta_iteration(state.theta, state.outer, episodes, config, i, each)
-            done, losses = i + 1, _mean(each_loss)
-            _refuse_divergence(run, config, done, losses, state.theta)
+    with advancing(train, state, config) as advance:
+        for i, each, solvers, theta, outer in advance:
+            done, losses = i + 1, _mean(each)
+            _refuse_divergence(run, config, done, losses, theta)
             if done % config.validate_every == 0 or done == config.iterations:
                 seconds = round(time.monotonic() - began, 3)
-                now = replace(state, iteration=done)
-                state = _record(run, now, tasks, config, {**losses, "seconds": seconds})
+                now = replace(state, theta=_cpu(theta), outer=_cpu(outer), iteration=done)
+                measured = {**losses, "seconds": seconds, "solvers": dict(solvers)}
+                state = _record(run, now, tasks, config, measured)
             if progress:
                 progress(done, config.iterations, state.best_accuracy)
+
+
+def _cpu(theta: Theta) -> Theta:
+    return {name: value.cpu() for name, value in theta.items()}
 
 
 def _refuse_divergence(
@@ -136,7 +136,7 @@ def _record(
     state: State,
     tasks: Mapping[int, Tasks],
     config: Config,
-    measured: Mapping[str, float],
+    measured: Mapping[str, object],
 ) -> State:
     """Validate, log and save a state; returns it with the best accuracy brought up to date.
 
@@ -152,23 +152,6 @@ def _record(
     append_metrics(run, row)
     save_state(run / LAST, state)
     return state
-
-
-def _episodes(
-    train: MetaTrain, fronts: Fronts, config: Config, first: int
-) -> Iterator[tuple[int, list[Episode]]]:
-    """Yield (i, whitened episodes of meta-iteration i), later ones being prepared meanwhile."""
-
-    def prepare(i: int) -> list[Episode]:
-        numbers = range(i * config.meta_batch, (i + 1) * config.meta_batch)
-        return [whiten(draw(train, config, j), fronts) for j in numbers]
-
-    with ThreadPoolExecutor(1, "xmg-prefetch") as pool:
-        pending: deque[Future[list[Episode]]] = deque()
-        for i in range(first, config.iterations):
-            for j in range(i + len(pending), min(i + _AHEAD + 1, config.iterations)):
-                pending.append(pool.submit(prepare, j))
-            yield i, pending.popleft().result()
 
 
 def _mean(losses: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -102,6 +102,22 @@ def pairs(
     return source, target, negatives
 
 
+def shared_negatives(key: int, episode: int, targets: Grid, n_sets: int, n: int) -> list[int]:
+    """Target rows outside all sets that the alignment episode draws."""
+    stream = child(key, episode)
+    drawn = choose(child(stream, 0), len(targets), n_sets)
+    others = [row for s, rows in enumerate(targets) if s not in drawn for row in rows]
+    return [others[bits % len(others)] for bits in islice(splitmix64(child(stream, 2)), n)]
+
+
+def hardest(cosines: list[float], own: float, gap: float, k: int) -> list[int]:
+    """The k candidates of highest cosine that are not nearer than own - gap; of those that are,
+    the farthest fill up."""
+    order = sorted(range(len(cosines)), key=lambda i: -cosines[i])
+    fair = [i for i in order if cosines[i] <= own - gap]
+    return (fair + [i for i in reversed(order) if i not in fair])[:k]
+
+
 def gather(table: Grid, rows: list[int]) -> tuple[int, Grid]:
     """Rows of a table, or the place of the first row that it does not have, and no rows."""
     for i, row in enumerate(rows):
@@ -241,6 +257,26 @@ def sgd(
         for name, g in gradient(loss, theta, names).items():
             b[name] = mu * b[name] + g + decay * theta[name]
             theta[name] = theta[name] - rate * b[name]
+    return theta
+
+
+def outer(kind: str, theta: Parameters, gradients: list[Parameters], steps: list[float], mu: float):
+    """Meta-updates by given meta-gradients and step sizes."""
+    theta = dict(theta)
+    b = {name: np.zeros_like(value) for name, value in theta.items()}
+    v = {name: np.zeros_like(value) for name, value in theta.items()}
+    for i, (g, step) in enumerate(zip(gradients, steps, strict=True), 1):
+        for name in theta:
+            if kind == "sgd":
+                theta[name] = theta[name] - step * g[name]
+            elif kind == "momentum":
+                b[name] = mu * b[name] + g[name]
+                theta[name] = theta[name] - step * b[name]
+            else:
+                b[name] = 0.9 * b[name] + 0.1 * g[name]
+                v[name] = 0.999 * v[name] + 0.001 * g[name] ** 2
+                m, s = b[name] / (1 - 0.9**i), v[name] / (1 - 0.999**i)
+                theta[name] = theta[name] - step * m / (np.sqrt(s) + 1e-8)
     return theta
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from xmg.engine.heads import Theta
-from xmg.engine.inner import direct, reference, span
+from xmg.engine.inner import batched, direct, reference, span
 from xmg.engine.inner.phase import Optimizer, Phase
 
 Solver = Callable[[Theta, Phase, int, Optimizer, Theta], tuple[Theta, list[float]]]
@@ -11,6 +11,7 @@ SOLVERS: dict[str, Solver] = {
     "reference": reference.descend,
     "direct": direct.descend,
     "span": span.descend,
+    "batched": batched.descend,
 }
 
 

@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from xmg.engine.heads import Theta
 from xmg.engine.inner.scratch import scratch
 
-_BETA1, _BETA2, _TINY = 0.9, 0.999, 1e-8
+Numbers = tuple[float, float, float] | Tensor  # (3,), on the device of theta
+
+
+_B1, _B2 = 0.9, 0.999  # of adam
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +33,15 @@ class Outer:
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     momentum: float = 0.9
 
-    def size(self, i: int, n: int) -> float:
-        """The step size of meta-update i of n, from 0."""
+    def numbers(self, i: int, n: int) -> tuple[float, float, float]:
+        """What meta-update i of n, from 0, multiplies by: e, and adam's two corrections."""
         factor = {
             "constant": 1.0,
             "linear": 1 - i / n,
             "cosine": (1 + math.cos(math.pi * i / n)) / 2,
         }
-        return self.step * factor[self.schedule]
+        corrections = 1 / (1 - _B1 ** (i + 1)), 1 / (1 - _B2 ** (i + 1))
+        return self.step * factor[self.schedule], *corrections
 
     def begin(self, theta: Theta) -> Theta:
         """State before the first update, by name: b., m. and v. of each parameter."""
@@ -46,40 +51,45 @@ class Outer:
 
 @torch.no_grad()
 def reptile(
-    theta: Theta, tasks: Sequence[Theta], state: Theta, outer: Outer, i: int, n: int
+    theta: Theta, tasks: Sequence[Theta], state: Theta, outer: Outer, numbers: Numbers
 ) -> None:
-    """Reptile's meta-update i of n: the meta-gradient is theta - mean of theta_task, in place.
+    """Reptile's meta-update: the meta-gradient is theta - mean of theta_task, in place.
 
     Nichol, Achiam, Schulman, "On First-Order Meta-Learning Algorithms" (arXiv:1803.02999). By sgd
     of step epsilon: theta <- theta + epsilon (mean of theta_task - theta).
     """
     learned = [name for name, value in tasks[0].items() if value is not theta[name]]
     ends = mean([{name: task[name] for name in learned} for task in tasks])
+    toward(theta, ends, state, outer, numbers)
+
+
+@torch.no_grad()
+def toward(theta: Theta, ends: Theta, state: Theta, outer: Outer, numbers: Numbers) -> None:
+    """A meta-update, in place, whose meta-gradient is theta - ends."""
     if outer.kind == "sgd":
         for name, end in ends.items():
-            theta[name].lerp_(end, outer.size(i, n))
+            theta[name].lerp_(end, numbers[0])
         return
     away = {
         name: torch.sub(theta[name], end, out=scratch(f"meta-gradient of {name}", end))
         for name, end in ends.items()
     }
-    update(theta, away, state, outer, i, n)
+    update(theta, away, state, outer, numbers)
 
 
 @torch.no_grad()
-def update(theta: Theta, gradient: Theta, state: Theta, outer: Outer, i: int, n: int) -> None:
-    """Move theta and the optimizer's state in place by the meta-gradient of update i of n."""
-    size = outer.size(i, n)
+def update(theta: Theta, gradient: Theta, state: Theta, outer: Outer, numbers: Numbers) -> None:
+    """Move theta and the optimizer's state in place by a meta-gradient."""
+    size, by_m, by_v = numbers
     for name, g in gradient.items():
         if outer.kind == "sgd":
-            theta[name].sub_(g, alpha=size)
+            theta[name].sub_(g * size)
         elif outer.kind == "momentum":
-            theta[name].sub_(state[f"b.{name}"].mul_(outer.momentum).add_(g), alpha=size)
+            theta[name].sub_(state[f"b.{name}"].mul_(outer.momentum).add_(g) * size)
         else:
-            m = state[f"m.{name}"].lerp_(g, 1 - _BETA1)
-            v = state[f"v.{name}"].mul_(_BETA2).addcmul_(g, g, value=1 - _BETA2)
-            scale = (v / (1 - _BETA2 ** (i + 1))).sqrt_().add_(_TINY)
-            theta[name].addcdiv_(m, scale, value=-size / (1 - _BETA1 ** (i + 1)))
+            m = state[f"m.{name}"].lerp_(g, 1 - _B1)
+            v = state[f"v.{name}"].mul_(_B2).addcmul_(g, g, value=1 - _B2)
+            theta[name].sub_(m * (size * by_m) / ((v * by_v).sqrt_() + 1e-8))
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """CROMA: meta-alignment and meta-classification together (arXiv:2012.02813, algorithm 1)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -16,9 +16,10 @@ from xmg.engine.episodes import Stream, key_of
 from xmg.engine.fetch import fetch
 from xmg.engine.fronts import Fronts
 from xmg.engine.heads import Theta
-from xmg.engine.inner import reference
+from xmg.engine.inner import batched, reference
 from xmg.engine.inner.choose import SOLVERS, solver_of
-from xmg.engine.inner.meta import Outer, mean, reptile, update
+from xmg.engine.inner.meta import Numbers, Outer, mean, reptile, toward, update
+from xmg.engine.inner.phase import Optimizer, Phase
 from xmg.engine.inner.scratch import scratch
 from xmg.engine.inputs import Episode
 from xmg.engine.learner import Learner
@@ -79,7 +80,6 @@ class Task:
     theta: Theta
     gradient: Theta
     losses: dict[str, float]  # before the first steps
-    solvers: dict[str, str]  # by phase
 
 
 def adapt(theta: Theta, episode: Episode, config: Config, into: Theta | None = None) -> Task:
@@ -90,19 +90,27 @@ def adapt(theta: Theta, episode: Episode, config: Config, into: Theta | None = N
     if config.hard:
         episode = replace(episode, target=mined(theta, episode, config))
     gradient: Theta = {}
-    losses, solvers = {}, {}
-    for name, make, rate in (
-        ("align", align, config.align_rate),
-        ("classify", classify, config.classify_rate),
-    ):
+    losses = {}
+    for name, make, rate in _phases(config):
         phase, optimizer = make(episode, config), optimizer_of(config, rate)
-        solver = solver_of(phase, optimizer) if config.solver == "auto" else config.solver
-        theta, found = SOLVERS[solver](theta, phase, config.inner_steps, optimizer, into or {})
-        losses[f"{name}_loss"], solvers[name] = found[0], solver
+        solver = SOLVERS[_solver(phase, optimizer, config)]
+        theta, found = solver(theta, phase, config.inner_steps, optimizer, into or {})
+        losses[f"{name}_loss"] = found[0]
         if config.meta_gradient == "fomaml":
-            for part, value in reference.gradient(theta, phase, config.inner_steps).items():
-                gradient[part] = gradient[part] + value if part in gradient else value
-    return Task(theta, gradient, losses, solvers)
+            _accumulate(gradient, reference.gradient(theta, phase, config.inner_steps))
+    return Task(theta, gradient, losses)
+
+
+def solvers(episode: Episode, config: Config) -> dict[str, str]:
+    """Which solver takes the steps of each phase."""
+    return {
+        name: _solver(make(episode, config), optimizer_of(config, rate), config)
+        for name, make, rate in _phases(config)
+    }
+
+
+def _solver(phase: Phase, optimizer: Optimizer, config: Config) -> str:
+    return solver_of(phase, optimizer) if config.solver == "auto" else config.solver
 
 
 def meta_iteration(
@@ -124,12 +132,66 @@ def meta_iteration(
         return adapt(theta, episodes[place], config, into)
 
     tasks = list(each(run, range(len(episodes))))
-    place = outer_of(config), i, config.iterations
+    kind = outer_of(config)
+    numbers = kind.numbers(i, config.iterations)
     if config.meta_gradient == "fomaml":
-        update(theta, mean([task.gradient for task in tasks]), outer, *place)
+        update(theta, mean([task.gradient for task in tasks]), outer, kind, numbers)
     else:
-        reptile(theta, [task.theta for task in tasks], outer, *place)
+        reptile(theta, [task.theta for task in tasks], outer, kind, numbers)
     return [task.losses for task in tasks]
+
+
+def adapt_all(
+    theta: Theta, episode: Episode, config: Config
+) -> tuple[Theta, Theta, dict[str, Tensor]]:
+    """`adapt` to T tasks at once, whose rows lead with a dimension of tasks; waits for no device.
+
+    Returns where what learned ended (T, ...), FOMAML's gradient (T, ...), and the losses (T,).
+    """
+    n_tasks = len(episode.source)
+    theta = {name: value.expand(n_tasks, *value.shape) for name, value in theta.items()}
+    if config.hard:
+        episode = replace(episode, target=mined(theta, episode, config))
+    ends: Theta = {}
+    gradient: Theta = {}
+    losses = {}
+    for name, make, rate in _phases(config):
+        phase = make(episode, config)
+        moved, found = batched.descend_all(
+            {**theta, **ends}, phase, config.inner_steps, optimizer_of(config, rate)
+        )
+        ends |= moved
+        losses[f"{name}_loss"] = found[0]
+        if config.meta_gradient == "fomaml":
+            held = {n: v for n, v in {**theta, **ends}.items() if n not in moved}
+            found_all, _ = batched.gradient_all(moved, held, phase, config.inner_steps)
+            _accumulate(gradient, found_all)
+    return ends, gradient, losses
+
+
+def meta_step(
+    theta: Theta, outer: Theta, episode: Episode, config: Config, numbers: Numbers
+) -> dict[str, Tensor]:
+    """One meta-iteration over T stacked tasks, in place, without waiting; returns losses (T,)."""
+    ends, gradient, losses = adapt_all(theta, episode, config)
+    if config.meta_gradient == "fomaml":
+        mean_of = {name: value.mean(0) for name, value in gradient.items()}
+        update(theta, mean_of, outer, outer_of(config), numbers)
+    else:
+        toward(theta, {n: v.mean(0) for n, v in ends.items()}, outer, outer_of(config), numbers)
+    return losses
+
+
+Make = Callable[[Episode, Config], Phase]
+
+
+def _phases(config: Config) -> tuple[tuple[str, Make, float], ...]:
+    return ("align", align, config.align_rate), ("classify", classify, config.classify_rate)
+
+
+def _accumulate(total: Theta, more: Theta) -> None:
+    for name, value in more.items():
+        total[name] = total[name] + value if name in total else value
 
 
 def outer_of(config: Config) -> Outer:

@@ -216,3 +216,25 @@ def test_compiled_and_plain_python_draw_the_same(disabled):
         check=True,
     )
     assert plain.stdout.strip() == digest()
+
+
+@given(KEYS, st.lists(st.integers(1, 6), min_size=3, max_size=7), st.data())
+def test_shared_negatives_twin(key, sizes, data):
+    n_sets = data.draw(st.integers(1, len(sizes) - 1))
+    offsets, rows = csr(sizes, 2)
+    found = np.empty((3, 8), np.int64)
+    draw.shared_negatives(np.uint64(key), 4, offsets, rows, n_sets, found)
+    for e in range(3):
+        twin = naive.shared_negatives(key, 4 + e, members(offsets, rows), n_sets, 8)
+        assert found[e].tolist() == twin
+
+
+@given(KEYS)
+def test_shared_negatives_are_of_no_set_of_their_episode(key):
+    _, target, _ = pairs_of(key, 0, 5, (2, 3, 1))
+    offsets, rows = csr((2, 5, 1, 3), 2)
+    owner = {row: s for s, part in enumerate(members(offsets, rows)) for row in part}
+    found = np.empty((5, 9), np.int64)
+    draw.shared_negatives(np.uint64(key), 0, offsets, rows, 2, found)
+    for e in range(5):
+        assert not {owner[r] for r in target[e]} & {owner[r] for r in found[e]}

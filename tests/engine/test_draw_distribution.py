@@ -1,6 +1,7 @@
 """Chi-square tests of what the kernels draw; seeds are fixed, so they always pass or never."""
 
 from collections import Counter
+from itertools import combinations
 
 import numpy as np
 from scipy.stats import chisquare
@@ -72,6 +73,19 @@ def test_negatives_are_uniform_over_the_rows_of_other_sets():
         inside = np.isin(target[:, 0], own)
         others = [row for rows in sets if rows is not own for row in rows]
         assert uniform(negatives[inside].ravel().tolist(), others)
+
+
+def test_shared_negatives_are_uniform_over_the_rows_outside_the_drawn_sets():
+    source, _, _ = pairs_of(7, 0, N, (2, 1, 1))
+    offsets, rows = csr((2, 5, 1, 3), 2)
+    found = np.empty((N, 2), np.int64)
+    draw.shared_negatives(np.uint64(7), 0, offsets, rows, 2, found)
+    sources, targets = members(*csr((3, 1, 4, 2), 1)), members(offsets, rows)
+    for one, two in combinations(range(4), 2):
+        drawn = [*sources[one], *sources[two]]
+        inside = np.isin(source, drawn).all(1)
+        others = [row for s in {0, 1, 2, 3} - {one, two} for row in targets[s]]
+        assert uniform(found[inside].ravel().tolist(), others)
 
 
 def test_streams_of_neighbouring_keys_and_episodes_are_unrelated():

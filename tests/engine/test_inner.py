@@ -20,7 +20,10 @@ from xmg.engine.methods import croma
 from xmg.engine.phases import align, classify, head_of, optimizer_of
 
 PLACES = {"source": "s.h5", "target": "t.h5"}
-MOVES = {"adam": ["reference", "direct"], "sgd": ["reference", "direct", "span"]}
+MOVES = {
+    "adam": ["reference", "direct", "batched"],
+    "sgd": ["reference", "direct", "span", "batched"],
+}
 
 
 def doubles(seed, **shapes):
@@ -156,7 +159,8 @@ def theta_of(config, seed, d_s, d_t, w):
 
 
 @pytest.mark.parametrize(
-    ("kind", "solver"), [("adam", "direct"), ("sgd", "direct"), ("sgd", "span")]
+    ("kind", "solver"),
+    [(kind, solver) for kind, solvers in MOVES.items() for solver in solvers[1:]],
 )
 @given(st.data(), st.integers(1, 6))
 def test_fast_solvers_are_the_reference_step_by_step(kind, solver, data, n_steps):

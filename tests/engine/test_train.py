@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 import synthetic
+import torch
 from safetensors import safe_open
 
 from xmg.cache import XmgError
@@ -60,6 +61,102 @@ def test_resume_is_bit_identical(tmp_path, config, stops):
     assert same_run(tmp_path / "whole", tmp_path / "parts")
 
 
+SETTINGS = [
+    {"meta_optimizer": "momentum", "meta_schedule": "cosine", "meta_batch": 3, "meta_step": 0.2},
+    {"meta_optimizer": "adam", "meta_schedule": "linear", "meta_step": 0.01},
+    {"meta_gradient": "fomaml", "negatives": "step", "n_sets": 2, "meta_step": 0.1},
+    {"hard": True, "n_candidates": 20, "n_negatives": 4, "n_sets": 2},
+    {"optimizer": "sgd", "align_rate": 0.1, "batch": 2, "n_sets": 2, "solver": "direct"},
+    {"head": "mlp", "hidden": 12, "bias": True},
+    {"head": "residual", "rank": 2, "solver": "batched", "meta_batch": 2},
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_every_kind_of_run_resumes_bit_identically(tmp_path, files, settings):
+    config = config_of(files, **settings)
+    meta_train(config, tmp_path / "whole")
+    with pytest.raises(Interruption):
+        meta_train(config, tmp_path / "parts", interrupt_at(5))
+    meta_train(config, tmp_path / "parts")
+    assert same_run(tmp_path / "whole", tmp_path / "parts")
+    assert evaluate_run(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_threads_do_not_change_a_run(tmp_path, files, n_threads):
+    config, before = config_of(files, meta_batch=3), torch.get_num_threads()
+    meta_train(config, tmp_path / "one")
+    torch.set_num_threads(n_threads)
+    try:
+        meta_train(config, tmp_path / "two")
+        assert torch.get_num_threads() == n_threads
+    finally:
+        torch.set_num_threads(before)
+    states = [load_state(tmp_path / run / LAST) for run in ("one", "two")]
+    for name, value in states[0].theta.items():
+        assert torch.equal(value, states[1].theta[name])
+
+
+def test_a_batch_of_tasks_is_of_their_own_numbers(tmp_path, files):
+    """Two tasks an update are not one task twice."""
+    one = meta_train(config_of(files, meta_batch=1), tmp_path / "one").theta["source"]
+    two = meta_train(config_of(files, meta_batch=2), tmp_path / "two").theta["source"]
+    assert not torch.allclose(one, two)
+
+
+@pytest.mark.parametrize(
+    ("settings", "solvers"),
+    [
+        ({}, {"align": "direct", "classify": "direct"}),
+        ({"optimizer": "sgd", "k_shot": 1}, {"align": "direct", "classify": "span"}),
+        ({"solver": "batched"}, {"align": "batched", "classify": "batched"}),
+    ],
+)
+def test_a_run_says_which_solver_took_its_steps(tmp_path, files, settings, solvers):
+    meta_train(config_of(files, **settings), tmp_path / "run")
+    assert read_metrics(tmp_path / "run")[-1]["solvers"] == solvers
+
+
+@pytest.mark.parametrize("solver", ["direct", "batched"])
+def test_solvers_lead_to_the_same_run(tmp_path, files, solver):
+    one = meta_train(config_of(files, solver="reference"), tmp_path / "one")
+    two = meta_train(config_of(files, solver=solver), tmp_path / "two")
+    for name, value in one.theta.items():
+        torch.testing.assert_close(two.theta[name], value, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"negatives": "step", "n_sets": 4}, "takes all 4 sets.*none is left.*set n_sets to 2"),
+        ({"hard": True, "n_sets": 99}, "takes all 4 sets.*n_sets = 99"),
+        ({"batch": 3, "n_sets": 2}, "a step of 3 pairs cannot hold 2 sets alike"),
+        ({"device": "cuda"}, "no CUDA device"),
+    ],
+)
+def test_impossible_episodes_are_refused_before_training(tmp_path, files, settings, message):
+    if torch.cuda.is_available() and "device" in settings:
+        pytest.skip("there is one")
+    with pytest.raises(XmgError, match=message):
+        meta_train(config_of(files, **settings), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"solver": "span"}, "span solver is exact for optimizer = 'sgd'"),
+        ({"hard": True, "negatives": "step"}, "hard negatives are each pair's own"),
+        ({"hard": True, "n_candidates": 8}, "n_candidates must be at least n_negatives = 16"),
+        ({"device": "cuda", "solver": "direct"}, "runs on the CPU only"),
+    ],
+)
+def test_settings_that_contradict_each_other(files, settings, message):
+    with pytest.raises(XmgError, match=message):
+        config_of(files, **settings)
+
+
 def test_a_crash_between_the_files_of_one_validation(tmp_path, config):
     """A metrics line that is ahead of the checkpoint, and cut short, is forgotten."""
     meta_train(config, tmp_path / "whole")
@@ -100,7 +197,7 @@ def test_metrics_and_the_best_checkpoint(tmp_path, files):
     rows = read_metrics(run)
     assert [row["iteration"] for row in rows] == [0, 3, 6, 9, 12, 14]
     assert set(rows[0]) == {"iteration", "validation_accuracy"}  # the start
-    both = {"align_loss", "classify_loss", "seconds"}
+    both = {"align_loss", "classify_loss", "seconds", "solvers"}
     assert all(set(row) == set(rows[0]) | both for row in rows[1:])
     accuracy = [row["validation_accuracy"] for row in rows]
     best, last = load_state(run / BEST), load_state(run / LAST)

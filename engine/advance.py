@@ -1,0 +1,103 @@
+"""Meta-iterations one after the other: task by task on threads, or batches of tasks on a device."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import NamedTuple, TypeVar
+
+import torch
+
+from xmg.cache import XmgError
+from xmg.engine.compute import one_thread_each
+from xmg.engine.config import Config
+from xmg.engine.device import Sides, Stepper
+from xmg.engine.fronts import Fronts
+from xmg.engine.heads import Theta
+from xmg.engine.inputs import Episode, draw, draw_rows, whiten
+from xmg.engine.methods import croma
+from xmg.engine.problem import MetaTrain
+from xmg.engine.run import State
+
+_AHEAD = 2  # meta-iterations prepared while one trains
+T = TypeVar("T")
+
+
+class Advance(NamedTuple):
+    """What a meta-iteration left; theta and the meta-optimizer's state move on with the next."""
+
+    i: int
+    losses: Sequence[Mapping[str, float]]  # by task
+    solvers: Mapping[str, str]  # by phase
+    theta: Theta
+    outer: Theta
+
+
+@contextmanager
+def advancing(train: MetaTrain, state: State, config: Config) -> Iterator[Iterator[Advance]]:
+    """Meta-iterations from where the state stands to the last; the state itself stays."""
+    device = device_of(config)
+    theta, outer = ({n: v.to(device, copy=True) for n, v in part.items()}
+                    for part in (state.theta, state.outer))  # fmt: skip
+    numbers = range(state.iteration, config.iterations)
+    if config.solver == "batched" or device.type == "cuda":
+        sides = Sides.on(device, train, state.fronts)
+        yield _batches(train, sides, theta, outer, config, numbers)
+        return
+    with one_thread_each(config.meta_batch) as each:
+
+        def prepare(i: int) -> list[Episode]:
+            return [_whitened(train, state.fronts, config, j) for j in _tasks_of(i, config)]
+
+        yield (
+            Advance(
+                i,
+                croma.meta_iteration(theta, outer, tasks, config, i, each),
+                croma.solvers(tasks[0], config),
+                theta,
+                outer,
+            )
+            for i, tasks in _ahead(numbers, prepare)
+        )
+
+
+def _batches(
+    train: MetaTrain, sides: Sides, theta: Theta, outer: Theta, config: Config, numbers: range
+) -> Iterator[Advance]:
+    """The same by batches of meta_batch tasks."""
+
+    def prepare(i: int) -> Episode:
+        drawn = [draw_rows(train, config, j) for j in _tasks_of(i, config)]
+        return sides.stacked(drawn, config)
+
+    stepper = None
+    for i, episode in _ahead(numbers, prepare):
+        stepper = stepper or Stepper(theta, outer, episode, config)
+        both = {"align": "batched", "classify": "batched"}
+        yield Advance(i, stepper.step(episode, i), both, theta, outer)
+
+
+def device_of(config: Config) -> torch.device:
+    """The configured device; raises XmgError where it is not there."""
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise XmgError("there is no CUDA device here. fix: device = 'cpu' in --config")
+    return torch.device(config.device)
+
+
+def _tasks_of(i: int, config: Config) -> range:
+    """Numbers of the tasks of meta-iteration i."""
+    return range(i * config.meta_batch, (i + 1) * config.meta_batch)
+
+
+def _whitened(train: MetaTrain, fronts: Fronts, config: Config, j: int) -> Episode:
+    return whiten(draw(train, config, j), fronts)
+
+
+def _ahead(numbers: range, prepare: Callable[[int], T]) -> Iterator[tuple[int, T]]:
+    """Yield (i, prepare(i)), a thread preparing the next ones meanwhile."""
+    with ThreadPoolExecutor(1, "xmg-prefetch") as pool:
+        pending: deque[Future[T]] = deque()
+        for i in numbers:
+            for j in range(i + len(pending), min(i + _AHEAD + 1, numbers.stop)):
+                pending.append(pool.submit(prepare, j))
+            yield i, pending.popleft().result()

@@ -1,0 +1,79 @@
+"""The panels' kernels against plain NumPy, at sizes that fill no tile."""
+
+import numpy as np
+import numpy.testing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xmg.engine.kernels import sweep
+from xmg.engine.kernels.tile import COLUMNS, ROWS, multiply_add
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@given(st.integers(0, 9), st.booleans(), st.booleans(), st.integers(0, 2**32))
+def test_a_tile_is_a_product(dtype, n, fresh, by_column, seed):
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(size=(ROWS, n)).astype(dtype), rng.normal(size=(n, COLUMNS)).astype(dtype)
+    before = rng.normal(size=(ROWS, COLUMNS)).astype(dtype)
+    c = np.concatenate([np.zeros(3, dtype), before.ravel(), np.zeros(3, dtype)])
+    flat = np.concatenate([np.zeros(2, dtype), (a.T if by_column else a).ravel()])
+    steps = (1, ROWS) if by_column else (n, 1)
+    _tile(c, 3, flat, 2, *steps, b.ravel(), 0, n, fresh)
+    expected = a @ b if fresh else before + a @ b
+    npt.assert_allclose(c[3:-3].reshape(ROWS, COLUMNS), expected, rtol=1e-5, atol=1e-5)
+    assert not c[:3].any() and not c[-3:].any()  # nothing beside it is touched
+
+
+@sweep.njit(error_model="numpy")
+def _tile(  # noqa: PLR0917 - as the kernel
+    c, at_c, a, at_a, by_row, by_step, b, at_b, n, fresh
+):
+    multiply_add(c, at_c, a, at_a, by_row, by_step, b, at_b, n, fresh)
+
+
+def packed(x, picks):
+    d, m = sweep.padded(x.shape[1], sweep.BLOCK), sweep.padded(len(picks), ROWS)
+    out = np.full((d, m), np.nan, x.dtype)
+    sweep.pack_rows(x, np.array(picks, np.int64), out)
+    return out
+
+
+def test_rows_are_packed_by_column_and_padded():
+    x = np.arange(12.0).reshape(4, 3)
+    out = packed(x, [2, 0, 2, 1, 3])
+    npt.assert_array_equal(out[:3, :5], x[[2, 0, 2, 1, 3]].T)
+    assert not out[3:].any() and not out[:, 5:].any()
+
+
+@given(
+    st.integers(1, 70), st.integers(1, 20), st.integers(1, 6), st.integers(1, 6), st.booleans(),
+    st.integers(0, 2**32),
+)  # fmt: skip
+def test_steps_in_panels_are_steps_on_the_matrix(d, w, m, n_next, adam, seed):
+    """First, later and last, with the rows of each step of another number."""
+    rng = np.random.default_rng(seed)
+    start, x = rng.normal(size=(d, w)), rng.normal(size=(9, d))
+    picks = [rng.integers(0, 9, n) for n in (m, n_next, m)]
+    panels = [np.full(sweep.panel_size(d, w), np.nan) for _ in range(3)]
+    out, expected = np.full((d, w), np.nan), start.copy()
+    b, v = np.zeros((d, w)), np.zeros((d, w))
+    c = np.array([0.9, 0.1, 0.999, 0.001, 0.02, 3.0, 1e-8] if adam else [0.7, 0.01, 0.02])
+    for t in range(3):
+        gradient = rng.normal(size=(len(picks[t]), w))
+        following = picks[min(t + 1, 2)]
+        z = np.full((len(following), w), np.nan)
+        sweep.sweep(
+            start, *panels, packed(x, picks[t]), gradient, packed(x, following),
+            sweep.ADAM if adam else sweep.SGD, c, t == 0, t == 2, z, out,
+        )  # fmt: skip
+        g = x[picks[t]].T @ gradient
+        if adam:
+            b, v = 0.9 * b + 0.1 * g, 0.999 * v + 0.001 * g * g
+            expected = expected - 0.02 * b / (np.sqrt(v) * 3 + 1e-8)
+        else:
+            b = 0.7 * b + g + 0.01 * expected
+            expected = expected - 0.02 * b
+        if t < 2:
+            npt.assert_allclose(z, x[following] @ expected, rtol=1e-9, atol=1e-9)
+    npt.assert_allclose(out, expected, rtol=1e-9, atol=1e-10)
