@@ -4,24 +4,34 @@
 
 One thread, data in memory; heads 512 -> 256 and 2048 -> 256, five steps on the alignment task and
 five on the 5-way classification task of an episode, InfoNCE with 16 negatives a step. Medians
-of alternating rounds after a warm-up round.
+of rounds in changing order, after a warm-up round.
 """
 
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+import loops
 import machine
+import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
-from torch import Tensor
 
-from xmg.engine.compute import flushed_denormals, one_thread_each
+from xmg.cache import FeatureFile, FeatureSpec, FeatureWriter, Listing
+from xmg.engine import advance
+from xmg.engine.compute import Each, flushed_denormals, one_thread_each
 from xmg.engine.config import Config, make_config
+from xmg.engine.fronts import fit_fronts
 from xmg.engine.inputs import Episode
 from xmg.engine.methods import croma
+from xmg.engine.problem import open_problem
+from xmg.engine.run import State
 
 N_NEGATIVES, N_WAY, N_STEPS = 16, 5, 5
 PAIRS = {1: 4, 5: 8, 10: 16}  # by shots, as in the CROMA paper
+BATCH = 8  # tasks of a meta-iteration where threads share them
+YARDSTICK = "plain PyTorch, fused Adam"
 
 
 class Size(NamedTuple):
@@ -35,30 +45,30 @@ class Size(NamedTuple):
 
 
 TOY = Size(6, 8, 4, 1, 2)
-Run = Callable[[dict[str, Tensor], Episode], object]
 
 
 def episodes(size: Size, k_shot: int) -> list[Episode]:
     """Whitened episodes of random rows, all different."""
     rng = torch.Generator().manual_seed(k_shot)
     n = PAIRS[k_shot]
+    labels = torch.arange(N_WAY).repeat_interleave(k_shot)
 
-    def rows(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=rng)
+    def rows(n: int, d: int) -> torch.Tensor:
+        return torch.randn(n, d, generator=rng)
 
     return [
         Episode(
             rows(n, size.source),
             rows(n + N_STEPS * N_NEGATIVES, size.target),
             rows(N_WAY * k_shot, size.source),
-            torch.arange(N_WAY).repeat_interleave(k_shot),
+            labels,
             n,
         )
         for _ in range(size.iterations)
     ]
 
 
-def theta_of(size: Size) -> dict[str, Tensor]:
+def theta_of(size: Size) -> dict[str, torch.Tensor]:
     rng = torch.Generator().manual_seed(0)
     return {
         "source": torch.randn(size.source, size.width, generator=rng) / size.source**0.5,
@@ -67,84 +77,132 @@ def theta_of(size: Size) -> dict[str, Tensor]:
     }
 
 
-def plain(config: Config) -> Run:
-    """The yardstick: PyTorch with a fused optimizer, no clone of the model, no other overhead.
-
-    theta is kept aside, the parameters train in place and the meta-update mixes both.
-    """
-
-    def run(theta: dict[str, Tensor], episode: Episode) -> None:
-        kept = {name: value.clone() for name, value in theta.items()}
-        source, target, phi = (theta[name].requires_grad_() for name in ("source", "target", "phi"))
-        optimizer = _fused(config.optimizer, [source, target], config.align_rate)
-        first = torch.zeros(len(episode.source), dtype=torch.int64)
-        pairs, *negatives = episode.target.split_with_sizes(
-            [len(episode.source)] + [N_NEGATIVES] * config.inner_steps
-        )
-        for own_step in negatives:
-            z_s = F.normalize(episode.source @ source, dim=-1)
-            z_t = F.normalize(torch.cat([pairs, own_step]) @ target, dim=-1)
-            own = (z_s * z_t[: len(z_s)]).sum(1, keepdim=True)
-            logits = torch.cat([own, z_s @ z_t[len(z_s) :].T], 1) / config.tau
-            _step(optimizer, F.cross_entropy(logits, first))
-        optimizer = _fused(config.optimizer, [source, phi], config.classify_rate)
-        for _ in range(config.inner_steps):
-            z = F.normalize(episode.shots @ source, dim=-1)
-            _step(optimizer, F.cross_entropy(z @ phi / config.tau, episode.labels))
-        with torch.no_grad():
-            for name, value in theta.items():
-                value.requires_grad_(False).lerp_(kept[name], 1 - config.meta_step)
-
-    return run
-
-
-def _fused(kind: str, leaves: list[Tensor], rate: float) -> torch.optim.Optimizer:
-    return (torch.optim.Adam if kind == "adam" else torch.optim.SGD)(leaves, lr=rate, fused=True)
-
-
-def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-
-
-def settings(kind: str) -> Config:
+def settings(kind: str, **further: object) -> Config:
     return make_config(
         source="s.h5", target="t.h5", n_way=N_WAY, optimizer=kind, negatives="step",
-        n_negatives=N_NEGATIVES, inner_steps=N_STEPS,
+        n_negatives=N_NEGATIVES, inner_steps=N_STEPS, **further,
     )  # fmt: skip
 
 
-def ours(config: Config) -> Run:
+def ours(config: Config) -> loops.Run:
     return lambda theta, episode: croma.meta_iteration(theta, {}, [episode], config)
 
 
-def contestants() -> Iterator[tuple[str, Run]]:
-    """By name; what ours takes for `sgd` at these sizes is the span solver."""
-    for kind in ("adam", "sgd"):
-        yield f"plain PyTorch, {kind}", plain(settings(kind))
-        yield f"xmg, {kind}", ours(settings(kind))
+def contestants(folder: Path, data: list[Episode]) -> Iterator[tuple[str, loops.Run]]:
+    adam, sgd = settings("adam"), settings("sgd")
+    yield "the released code's style: loaders over .npy", loops.loaded(adam, folder, data)
+    yield "a meta-learning library's style: modules, deepcopy", loops.cloned(adam)
+    yield YARDSTICK, loops.plain(adam)
+    yield "plain PyTorch, fused SGD", loops.plain(sgd)
+    yield "xmg, Adam (direct)", ours(adam)
+    yield "xmg, SGD (direct)", ours(settings("sgd", solver="direct"))
+    yield "xmg, SGD (span)", ours(sgd)
 
 
 def measure(size: Size, k_shot: int) -> dict[str, float]:
     """Meta-iterations a second by contestant."""
     data = episodes(size, k_shot)
 
-    def rate(run: Run) -> Callable[[int], float]:
+    def rate(run: loops.Run, data: list[Episode]) -> Callable[[int], float]:
         theta = theta_of(size)
         return lambda _: machine.rate(lambda episode: run(theta, episode), data)
 
-    with flushed_denormals(), one_thread_each(1):
-        return machine.medians(size.rounds, {name: rate(run) for name, run in contestants()})
+    with TemporaryDirectory() as folder, flushed_denormals(), one_thread_each(1):
+        runs = dict(contestants(Path(folder), data))
+        slow = next(iter(runs))
+        rates = {name: rate(run, data[:2] if name == slow else data) for name, run in runs.items()}
+        return machine.medians(size.rounds, rates)
+
+
+def bounds(size: Size, k_shot: int) -> dict[str, float]:
+    """Meta-iterations a second if products ran at the machine's best rate, and if steps of Adam
+    ran at that of a pass over weights in its cache, one after the other."""
+    multiply, move = machine.multiply_rate(), machine.pass_rate()
+    n, r = PAIRS[k_shot], PAIRS[k_shot] + N_NEGATIVES
+    shots, span = N_WAY * k_shot, PAIRS[k_shot] + N_STEPS * N_NEGATIVES
+    inputs = n * size.source + r * size.target + shots * size.source  # a step's, of all heads
+    weights = size.width * (2 * size.source + size.target)
+    direct = 4 * N_STEPS * inputs * size.width / multiply
+    adam = N_STEPS * weights * 6 * 4 / move  # three read, three written
+    once = 4 * (span * size.target + (n + shots) * size.source) * size.width
+    gram = span**2 * size.target + (n**2 + shots**2) * size.source
+    steps = 2 * N_STEPS * (r * span + n * n + shots * shots) * size.width
+    return {
+        "bound, Adam": 1 / (direct + adam),
+        "bound, span": multiply / (once + gram + steps),
+    }
+
+
+def threads(size: Size, kind: str) -> tuple[float, float]:
+    """Tasks a second at 5 shots in batches of 8, by one thread and by two."""
+    config = settings(kind, meta_batch=BATCH)
+    data = episodes(size, 5)[:BATCH]
+
+    def rate(each: Each) -> Callable[[int], float]:
+        theta, numbers = theta_of(size), range(3)
+        run = lambda i: croma.meta_iteration(theta, {}, data, config, i, each)  # noqa: E731
+        return lambda _: len(data) * machine.rate(run, numbers)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with flushed_denormals(), one_thread_each(BATCH) as each:
+            found = machine.medians(size.rounds, {"one": rate(map), "two": rate(each)})
+    finally:
+        torch.set_num_threads(before)
+    return found["one"], found["two"]
+
+
+def share(folder: Path, iterations: int = 100) -> float:
+    """How much of meta-training's wall time, at the default settings, passes in meta-iterations."""
+    rng = np.random.default_rng(0)
+    files = [write(folder / f"{side}.h5", rng, d) for side, d in (("s", 512), ("t", 2048))]
+    config = make_config(source=files[0].path, target=files[1].path, iterations=iterations)
+    problem = open_problem(config)
+    fronts = fit_fronts(problem.train, config.width)
+    theta = croma.start(problem.train, fronts, config)
+    inside = 0.0
+
+    def timed(*arguments: object) -> object:
+        nonlocal inside
+        began = time.perf_counter()
+        found = original(*arguments)
+        inside += time.perf_counter() - began
+        return found
+
+    original, croma.meta_iteration = croma.meta_iteration, timed  # type: ignore[assignment]
+    try:
+        with flushed_denormals():
+            state = State(theta, {}, fronts, 0, 0.0, 0)
+            with advance.advancing(problem.train, state, config) as steps:
+                next(steps)
+                inside, began = 0.0, time.perf_counter()
+                for _ in steps:
+                    pass
+                return inside / (time.perf_counter() - began)
+    finally:
+        croma.meta_iteration = original  # type: ignore[assignment]
+
+
+def write(path: Path, rng: np.random.Generator, dim: int) -> FeatureFile:
+    """64 classes of 40 rows."""
+    names = [f"c{c}" for c in range(64) for _ in range(40)]
+    listing = Listing([f"i{i}" for i in range(len(names))], names, {})
+    spec = FeatureSpec(
+        dataset="random", encoder="none", weights_sha256="", preprocessing={}, versions={}
+    )
+    with FeatureWriter(path, spec, listing, dim) as writer:
+        writer.put(0, rng.normal(size=(len(names), dim)).astype(np.float32))
+    return FeatureFile(path)
 
 
 def table(size: Size) -> str:
-    """All contestants at 1, 5 and 10 shots, with the ratio to plain PyTorch and Adam."""
-    found = {k: measure(size, k) for k in PAIRS}
+    """All contestants at 1, 5 and 10 shots, with the ratio to the yardstick, and the bounds."""
+    found = {k: {**measure(size, k), **bounds(size, k)} for k in PAIRS}
     lines = ["| meta-iterations/s | 1-shot | 5-shot | 10-shot | ratios |", "|---|---|---|---|---|"]
     for name in found[1]:
         rates = [found[k][name] for k in PAIRS]
-        ratios = [found[k][name] / found[k]["plain PyTorch, adam"] for k in PAIRS]
+        ratios = [found[k][name] / found[k][YARDSTICK] for k in PAIRS]
         cells = [f"{r:.0f}" for r in rates] + [" / ".join(f"{r:.1f}" for r in ratios)]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -153,3 +211,8 @@ def table(size: Size) -> str:
 if __name__ == "__main__":
     print(machine.about())
     print(table(Size()))
+    for kind in ("adam", "sgd"):
+        one, two = threads(Size(), kind)
+        print(f"{kind}, batches of {BATCH}: {one:.0f} and {two:.0f} tasks/s, ratio {two / one:.2f}")
+    with TemporaryDirectory() as place:
+        print(f"share of meta-training's time in meta-iterations: {share(Path(place)):.1%}")

@@ -71,6 +71,19 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+def multiply_rate() -> float:
+    """Floating-point operations a second of one thread's best product."""
+    a, b, out = (torch.ones(1024, 1024) for _ in range(3))
+    return 2 * 1024**3 / min(seconds(lambda: torch.mm(a, b, out=out)) for _ in range(10))
+
+
+def pass_rate() -> float:
+    """Bytes a second, read and written, of one thread's passes over 6 MB: the weights and moments
+    of a head of 2048 x 256."""
+    x = torch.ones(6 << 18)
+    return 2 * x.nbytes / min(seconds(lambda: x.mul_(1.0)) for _ in range(30))
+
+
 def drop(path: Path) -> None:
     """Leave no page of a file in the page cache. Nobody may have it mapped."""
     gc.collect()

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 SECTIONS = ("gather", "cold", "copy", "scale", "write")
@@ -52,19 +53,28 @@ def test_a_sparse_file_is_a_feature_file(benchmark_of, tmp_path):
 def test_engine(benchmark_of):
     engine = benchmark_of("engine")
     table = engine.table(engine.TOY)
-    assert [line.count("|") for line in table.splitlines()] == [6] * 6
+    assert [line.count("|") for line in table.splitlines()] == [6] * 11
+
+
+def test_threads_and_share(benchmark_of, tmp_path):
+    engine = benchmark_of("engine")
+    assert all(rate > 0 for rate in engine.threads(engine.TOY, "adam"))
+    assert 0 < engine.share(tmp_path, iterations=3) <= 1
 
 
 @pytest.mark.parametrize("kind", ["adam", "sgd"])
-def test_the_yardstick_takes_the_same_steps(benchmark_of, kind):
+def test_the_other_loops_take_the_same_steps(benchmark_of, tmp_path, kind):
     """Else the ratio would compare two different algorithms."""
-    import torch
-
-    engine = benchmark_of("engine")
+    engine, loops = benchmark_of("engine"), benchmark_of("loops")
     config = engine.settings(kind).model_copy(update={"classify_rate": 0.01})
-    one, two = engine.theta_of(engine.TOY), engine.theta_of(engine.TOY)
-    for episode in engine.episodes(engine.TOY, 5):
-        engine.plain(config)(one, episode)
-        engine.ours(config)(two, episode)
-    for name, value in one.items():
-        torch.testing.assert_close(value, two[name], rtol=1e-3, atol=1e-4)
+    data = engine.episodes(engine.TOY, 5)
+    runs = [engine.ours(config), loops.plain(config)]
+    if kind == "adam":
+        runs += [loops.cloned(config), loops.loaded(config, tmp_path, data)]
+    ends = [engine.theta_of(engine.TOY) for _ in runs]
+    for run, theta in zip(runs, ends, strict=True):
+        for episode in data:
+            run(theta, episode)
+    for theta in ends[1:]:
+        for name, value in theta.items():
+            torch.testing.assert_close(value, ends[0][name], rtol=1e-3, atol=1e-4)
