@@ -4,7 +4,7 @@ A first layer W (d, h) that projects rows X (m, d) has the gradient X^T D, with 
 the projections X W. Forming it, stepping and projecting the next step's rows are one sweep.
 """
 
-from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import torch
@@ -26,7 +26,10 @@ def descend(
         name: _Layer(phase, name, theta[name].contiguous(), optimizer, n_steps, into.get(name))
         for name in phase.heads
     }
-    rest = {name: _Dense(theta[name].clone(), optimizer) for name in phase.rest}
+    rest = {
+        name: _Dense(theta[name].detach().clone(memory_format=torch.contiguous_format), optimizer)
+        for name in phase.rest
+    }
     z = {name: phase.read(name, 0) @ theta[name] for name in phase.heads}
     losses = []
     for t in range(n_steps):
@@ -52,65 +55,57 @@ class _Layer:
         n_steps: int,
         into: Tensor | None,
     ) -> None:
-        self.phase, self.name, self.start = phase, name, start
-        self.optimizer, self.n_steps = optimizer, n_steps
+        self.name, self.optimizer, self.n_steps = name, optimizer, n_steps
+        self.rows, self.picks = phase.rows[name], phase.picks.get(name)
         self.out = torch.empty_like(start) if into is None else into
         size = (sweep.panel_size(*start.shape),)
-        moments = 2 if optimizer.kind == "adam" else 1
-        self.w, *self.moments = (
-            scratch(f"panels {i} of {name}", start, size).numpy() for i in range(1 + moments)
-        )
-        self.rows = self._pack(0)
+        w, m, v = (scratch(f"panels {i} of {name}", start, size) for i in range(3))
+        self.fixed = tuple(x.numpy() for x in (start, w, m, v))
+        self.ends = self.out.numpy()
+        self.packed = self._pack(0)
 
     def step(self, gradient: Tensor, t: int) -> Tensor:
         """Take step t from the gradient by its projections; returns those of the next step."""
         last = t + 1 == self.n_steps
-        following = self.rows if last else self._pack(t + 1)
-        z = gradient if last else gradient.new_empty(self._size(t + 1), self.start.shape[1])
+        following = self.packed if last else self._pack(t + 1)
+        n_next = len(self.rows) if self.picks is None else self.picks.shape[1]
+        z = gradient if last else gradient.new_empty(n_next, gradient.shape[1])
         sweep.sweep(
-            self.start.numpy(), self.w, self.moments[0], self.moments[-1], self.rows,
-            gradient.contiguous().numpy(), following, *_constants(self.optimizer, t, self.w.dtype),
-            t == 0, last, z.numpy(), self.out.numpy(),
+            *self.fixed, self.packed, gradient.contiguous().numpy(), following,
+            *_constants(self.optimizer, t, self.ends.dtype), t == 0, last, z.numpy(), self.ends,
         )  # fmt: skip
-        self.rows = following
+        self.packed = following
         return z
 
     def _pack(self, t: int) -> sweep.Array:
         """The rows of step t, transposed and padded; unchanged where all steps read all rows."""
-        rows, picks = self.phase.rows[self.name], self.phase.picks.get(self.name)
-        if picks is None and t:
-            return self.rows
-        at_t = torch.arange(len(rows)) if picks is None else picks[t]
-        shape = sweep.padded(rows.shape[1], sweep.BLOCK), sweep.padded(len(at_t), ROWS)
-        packed = scratch(f"rows {t % 2} of {self.name}", rows, shape).numpy()
-        sweep.pack_rows(rows.numpy(), at_t.numpy(), packed)
+        if self.picks is None and t:
+            return self.packed
+        picks = torch.arange(len(self.rows)) if self.picks is None else self.picks[t]
+        shape = sweep.padded(self.rows.shape[1], sweep.BLOCK), sweep.padded(len(picks), ROWS)
+        packed: sweep.Array = scratch(f"rows {t % 2} of {self.name}", self.rows, shape).numpy()
+        sweep.pack_rows(self.rows.numpy(), picks.numpy(), packed)
         return packed
 
-    def _size(self, t: int) -> int:
-        picks = self.phase.picks.get(self.name)
-        return len(self.phase.rows[self.name]) if picks is None else len(picks[t])
 
-
-@dataclass(slots=True)
 class _Dense:
     """Any other parameter."""
 
-    value: Tensor
-    optimizer: Optimizer
-    moments: tuple[Tensor, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.moments = torch.empty_like(self.value), torch.empty_like(self.value)
+    def __init__(self, value: Tensor, optimizer: Optimizer) -> None:
+        self.value, self.optimizer = value, optimizer
+        self.flat = value.view(-1).numpy()
+        self.moments = np.empty_like(self.flat), np.empty_like(self.flat)
 
     def step(self, gradient: Tensor, t: int) -> None:
-        w, g, m, v = (x.reshape(-1).numpy() for x in (self.value, gradient, *self.moments))
-        kind, constants = _constants(self.optimizer, t, w.dtype)
+        g, (m, v) = gradient.reshape(-1).numpy(), self.moments
+        kind, constants = _constants(self.optimizer, t, self.flat.dtype)
         if kind == sweep.ADAM:
-            sweep.adam_step(w, g, m, v, constants, t == 0)
+            sweep.adam_step(self.flat, g, m, v, constants, t == 0)
         else:
-            sweep.sgd_step(w, g, m, constants, t == 0)
+            sweep.sgd_step(self.flat, g, m, constants, t == 0)
 
 
+@cache
 def _constants(
     optimizer: Optimizer, t: int, dtype: np.dtype[np.floating]
 ) -> tuple[int, sweep.Array]:
