@@ -26,10 +26,7 @@ def descend(
         name: _Layer(phase, name, theta[name].contiguous(), optimizer, n_steps, into.get(name))
         for name in phase.heads
     }
-    rest = {
-        name: _Dense(theta[name].detach().clone(memory_format=torch.contiguous_format), optimizer)
-        for name in phase.rest
-    }
+    rest = {name: _Dense(theta[name], optimizer) for name in phase.rest}
     z = {name: phase.read(name, 0) @ theta[name] for name in phase.heads}
     losses = []
     for t in range(n_steps):
@@ -59,9 +56,8 @@ class _Layer:
         self.rows, self.picks = phase.rows[name], phase.picks.get(name)
         self.out = torch.empty_like(start) if into is None else into
         size = (sweep.panel_size(*start.shape),)
-        w, m, v = (scratch(f"panels {i} of {name}", start, size) for i in range(3))
-        self.fixed = tuple(x.numpy() for x in (start, w, m, v))
-        self.ends = self.out.numpy()
+        self.panels = [scratch(f"panels {i} of {name}", start, size).numpy() for i in range(3)]
+        self.start, self.ends = start.numpy(), self.out.numpy()
         self.packed = self._pack(0)
 
     def step(self, gradient: Tensor, t: int) -> Tensor:
@@ -70,9 +66,11 @@ class _Layer:
         following = self.packed if last else self._pack(t + 1)
         n_next = len(self.rows) if self.picks is None else self.picks.shape[1]
         z = gradient if last else gradient.new_empty(n_next, gradient.shape[1])
+        w, m, v = self.panels
+        kind, constants = _constants(self.optimizer, t, w.dtype)
         sweep.sweep(
-            *self.fixed, self.packed, gradient.contiguous().numpy(), following,
-            *_constants(self.optimizer, t, self.ends.dtype), t == 0, last, z.numpy(), self.ends,
+            self.start, w, m, v, self.packed, gradient.contiguous().numpy(), following, kind,
+            constants, t == 0, last, z.numpy(), self.ends,
         )  # fmt: skip
         self.packed = following
         return z
@@ -92,8 +90,8 @@ class _Dense:
     """Any other parameter."""
 
     def __init__(self, value: Tensor, optimizer: Optimizer) -> None:
-        self.value, self.optimizer = value, optimizer
-        self.flat = value.view(-1).numpy()
+        self.value = value.detach().clone(memory_format=torch.contiguous_format)
+        self.optimizer, self.flat = optimizer, self.value.view(-1).numpy()
         self.moments = np.empty_like(self.flat), np.empty_like(self.flat)
 
     def step(self, gradient: Tensor, t: int) -> None:
