@@ -10,6 +10,7 @@ from xmg.cache import XmgError
 LossName = Literal[
     "info-nce", "nce-margin", "nce-logistic", "sigmoid", "triplet-hard", "class-mean-hinge"
 ]
+HeadName = Literal["linear", "mlp", "residual", "lstm"]
 Positive = Annotated[int, Field(ge=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, le=1000)]  # beyond that, single precision overflows
@@ -41,9 +42,15 @@ class Config(BaseModel):
     width: Positive = 256  # of the aligned space
     tau: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.2  # temperature of similarities
 
-    head: Literal["linear", "mlp", "residual"] = "linear"
+    head: HeadName = "linear"
+    source_head: HeadName | None = None  # head, unless given; lstm is for sequences, and only it
+    target_head: HeadName | None = None
     bias: bool = False  # of linear and mlp heads
-    hidden: Positive = 512  # units of an mlp head
+    hidden: Positive = 512  # units of an mlp head, or of an lstm in each direction
+    source_layers: Positive = 1  # of lstm heads, which the paper has bidirectional for text
+    source_bidirectional: bool = True
+    target_layers: Positive = 2  # and of two layers for speech
+    target_bidirectional: bool = False
     rank: Positive = 16  # of a residual head's correction
 
     # Meta-alignment task T_a
@@ -91,6 +98,9 @@ class Config(BaseModel):
             raise ValueError("the span solver is exact for optimizer = 'sgd' only")
         if self.device == "cuda" and self.solver not in {"auto", "batched"}:
             raise ValueError(f"solver = '{self.solver}' runs on the CPU only")
+        heads = {self.source_head or self.head, self.target_head or self.head}
+        if "lstm" in heads and self.solver in {"direct", "span"}:
+            raise ValueError(f"solver = '{self.solver}' is not for lstm heads")
         if self.hard and self.negatives != "pair":
             raise ValueError("hard negatives are each pair's own: negatives = 'pair'")
         if self.hard and self.n_candidates < self.n_negatives:

@@ -38,7 +38,7 @@ class Side:
         """Hold the rows where they fit into half of the device's free memory."""
         side = cls(file, front, device, None)
         n_bytes = len(file) * front.offset.numel() * front.offset.itemsize
-        if n_bytes > _SHARE * _free(device):
+        if file.is_sequence or n_bytes > _SHARE * _free(device):
             return side
         table = torch.empty(len(file), front.offset.numel(), device=device)
         for i in range(0, len(file), _BLOCK):
@@ -82,6 +82,7 @@ class Sides:
             self.source.read(np.stack([one.shots for one in drawn])),
             labels_of(config).to(self.source.device),
             drawn[0].n_sets,
+            stacked=True,
         )
 
 

@@ -38,8 +38,8 @@ class Result:
 def without_pairs(front: Whitening, config: Config) -> dict[str, Learner]:
     """The rows that show what the pairs are worth: none of them sees the source."""
     return {
-        "pre-training": pretraining.pretraining(front.matrix.shape[0], config),
-        "class mean, raw": class_mean.raw(),
+        "pre-training": pretraining.pretraining(front.matrix.shape[0], config, front.frames),
+        "class mean, raw": class_mean.raw(front.frames),
         "class mean, whitened": class_mean.whitened(front),
     }
 

@@ -22,6 +22,7 @@ from xmg.engine.disk import Loading, bring, learn, loading_of
 from xmg.engine.kernels.gather import gather
 
 _WORDS: Final = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
+_FRAMES: Final = 128
 _THREAD_BYTES: Final = 1 << 22  # what a thread must copy to be worth waking
 Words = npt.NDArray[Any]
 
@@ -41,8 +42,24 @@ _tables: WeakKeyDictionary[FeatureFile, _Table] = WeakKeyDictionary()
 
 
 def fetch(file: FeatureFile, rows: Rows) -> Tensor:
-    """Gather rows (...,) of the map into a float32 batch (..., D)."""
+    """Gather rows (...,) of the map into a float32 batch (..., D); of sequences (..., L, D + 1)."""
     return fetch_stored(file, rows).float()
+
+
+def fetch_frames(file: FeatureFile, rows: Rows) -> Tensor:
+    """Sequences (..., L, D + 1) of rows (...,), as stored: frames, with a last column of ones.
+
+    Shorter ones are padded with zeros, there too. L is the file's longest sequence, but no more
+    than 128: of longer ones frames are taken evenly.
+    """
+    sequences = file.take(rows.reshape(-1))
+    n_frames = min(int(np.diff(file.offsets).max(initial=1)), _FRAMES)
+    batch = np.zeros((len(sequences), n_frames, file.dim + 1), file.dtype)
+    for to, frames in zip(batch, sequences, strict=True):
+        kept = min(len(frames), n_frames)
+        to[:kept, :-1] = frames[np.arange(kept) * len(frames) // max(kept, 1)]
+        to[:kept, -1] = 1
+    return torch.from_numpy(batch.reshape(*rows.shape, *batch.shape[1:]))
 
 
 def fetch_stored(
@@ -55,6 +72,8 @@ def fetch_stored(
     `out` (..., D), contiguous and in the file's dtype, is filled instead of new memory. Raises
     XmgError for a row that the file does not have, which is what a damaged index leads to.
     """
+    if file.is_sequence:
+        return fetch_frames(file, rows)
     table = _tables.get(file) or _table_of(file)
     flat = np.ascontiguousarray(rows, np.int64).reshape(-1)
     shape = (*rows.shape, table.dim)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from xmg.engine.problem import MetaTrain
 from xmg.engine.whitening import Whitening, fit_whitening
@@ -23,3 +24,9 @@ def fit_fronts(train: MetaTrain, width: int) -> Fronts:
         fit_whitening(train.source.file, source, width),
         fit_whitening(train.target, train.sets.target_rows, width),
     )
+
+
+def mean_frame(x: Tensor) -> Tensor:
+    """Sequences (..., L, D + 1) whose last column marks frames to the mean of those, (..., D)."""
+    mark = x[..., -1:].float()
+    return (x[..., :-1] * mark).sum(-2) / mark.sum(-2).clamp_min(1)

@@ -112,7 +112,14 @@ class Residual:
 
 def project(head: Head, theta: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
     """Embeddings (..., n, width) of rows (..., n, d), not yet unit."""
-    return head.tail(theta, name, x @ theta[name], x)
+    return head.tail(theta, name, product(x, theta[name]), x)
+
+
+def product(x: Tensor, w: Tensor) -> Tensor:
+    """x @ w; where each of several tasks has its own w (T, d, h), rows (T, ..., d) of any depth."""
+    if w.dim() > 2 and x.dim() > w.dim():
+        return (x.flatten(1, -2) @ w).reshape(*x.shape[:-1], w.shape[-1])
+    return x @ w
 
 
 def class_means(z: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ class Episode:
 
     target: the pairs' rows, then the negatives': B x K where each pair has its own, pair by pair,
     T x K where those of step t share theirs, step by step, K where the task does, and M where
-    they are candidates for hard ones.
+    they are candidates for hard ones. Rows of sequences are (L, d + 1), see `fetch_frames`.
     """
 
     source: Tensor  # (B, d_s)
@@ -28,6 +28,12 @@ class Episode:
     shots: Tensor  # (n_way * k, d_s), class by class
     labels: Tensor  # (n_way * k,)
     n_sets: int  # pair b is of set b % n_sets
+    stacked: bool = False  # whether rows lead with a dimension of tasks
+
+    @property
+    def n_pairs(self) -> int:
+        """B."""
+        return self.source.shape[1 if self.stacked else 0]
 
 
 def n_steps_drawn(config: Config) -> int:

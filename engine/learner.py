@@ -77,7 +77,7 @@ class _Batch:
     """
 
     def __init__(self, learner: Learner, support: Tensor, query: Tensor, tau: float) -> None:
-        n_tasks, self.n_way, self.k_shot, _ = support.shape
+        n_tasks, self.n_way, self.k_shot = support.shape[:3]
         self.learner, self.tau = learner, tau
         self.support, self.query = support.flatten(1, 2), query.flatten(1, 2)
         self.support_labels = torch.arange(self.n_way).repeat_interleave(self.k_shot)

@@ -68,7 +68,9 @@ def _split(problem: Problem) -> dict[str, Any]:
 
 
 def _identity(file: FeatureFile) -> dict[str, str]:
-    content = hashlib.sha256(file.array("checksums/features").tobytes()).hexdigest()
+    content = hashlib.sha256(
+        file.array("checksums/frames" if file.is_sequence else "checksums/features").tobytes()
+    ).hexdigest()
     return {
         "path": str(file.path),
         "dataset": file.dataset,

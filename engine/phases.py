@@ -10,14 +10,21 @@ from xmg.engine.config import Config
 from xmg.engine.heads import MLP, Head, Linear, Residual, Theta, project
 from xmg.engine.inner.phase import Optimizer, Phase
 from xmg.engine.inputs import Episode, n_steps_drawn
+from xmg.engine.lstm import LSTM
 from xmg.engine.objectives import Alignment, Classification
 
 
-def head_of(config: Config) -> Head:
-    """The kind of head that both modalities have."""
-    if config.head == "mlp":
+def head_of(config: Config, name: str) -> Head:
+    """The head of "source" or "target"."""
+    source = name == "source"
+    kind = (config.source_head if source else config.target_head) or config.head
+    if kind == "lstm" and source:
+        return LSTM(config.hidden, config.source_layers, config.source_bidirectional)
+    if kind == "lstm":
+        return LSTM(config.hidden, config.target_layers, config.target_bidirectional)
+    if kind == "mlp":
         return MLP(config.hidden, config.bias)
-    return Residual(config.rank) if config.head == "residual" else Linear(config.bias)
+    return Residual(config.rank) if kind == "residual" else Linear(config.bias)
 
 
 def optimizer_of(config: Config, rate: float) -> Optimizer:
@@ -27,7 +34,7 @@ def optimizer_of(config: Config, rate: float) -> Optimizer:
 
 def align(episode: Episode, config: Config) -> Phase:
     """T_a: e_s and e_t on the contrastive loss. Rows may lead with a dimension of tasks."""
-    n, n_steps = episode.source.shape[-2], n_steps_drawn(config)
+    n, n_steps = episode.n_pairs, n_steps_drawn(config)
     size = min(config.batch or n, n)
     source, target = _alignment_plan(
         n, size, n_steps, config.negatives, config.n_negatives, str(episode.source.device)
@@ -41,8 +48,8 @@ def align(episode: Episode, config: Config) -> Phase:
         picks["source"] = source
     if size < n or config.negatives == "step":
         picks["target"] = target
-    head = head_of(config)
-    return Phase({"source": head, "target": head}, rows, picks, objective)
+    heads = {name: head_of(config, name) for name in rows}
+    return Phase(heads, rows, picks, objective)
 
 
 def classify(episode: Episode, config: Config) -> Phase:
@@ -56,7 +63,7 @@ def classify(episode: Episode, config: Config) -> Phase:
     objective = Classification(episode.labels[picks], config.tau)
     whole = size == n
     return Phase(
-        {"source": head_of(config)},
+        {"source": head_of(config, "source")},
         {"source": episode.shots},
         {} if whole else {"source": picks},
         objective,
@@ -71,16 +78,21 @@ def mined(theta: Theta, episode: Episode, config: Config) -> Tensor:
     same class: it is taken only where no other is left, the farthest first (positive-aware
     mining, TopK-MarginPos of Moreira et al., arXiv:2407.15831).
     """
-    n, head = episode.source.shape[-2], head_of(config)
-    z_s = F.normalize(project(head, theta, "source", episode.source), dim=-1)
-    z_t = F.normalize(project(head, theta, "target", episode.target), dim=-1)
+    z_s, z_t = (
+        F.normalize(project(head_of(config, name), theta, name, rows), dim=-1)
+        for name, rows in (("source", episode.source), ("target", episode.target))
+    )
+    n = episode.n_pairs
     pairs, candidates = z_t[..., :n, :], z_t[..., n:, :]
     cosines = z_s @ candidates.mT  # (..., B, M)
     ceiling = (z_s * pairs).sum(-1, keepdim=True) - config.false_gap
     order = torch.where(cosines > ceiling, -4 - cosines, cosines)  # false ones below all others
     chosen = order.topk(config.n_negatives).indices.flatten(-2) + n  # (..., B K)
-    chosen = chosen[..., None].expand(*chosen.shape, episode.target.shape[-1])
-    return torch.cat([episode.target[..., :n, :], episode.target.gather(-2, chosen)], -2)
+    dim = 1 if episode.stacked else 0
+    columns = episode.target.shape[dim + 1 :]
+    chosen = chosen.reshape(*chosen.shape, *[1] * len(columns)).expand(*chosen.shape, *columns)
+    pairs = episode.target.narrow(dim, 0, n)
+    return torch.cat([pairs, episode.target.gather(dim, chosen)], dim)
 
 
 @cache

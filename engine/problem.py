@@ -67,7 +67,8 @@ def open_problem(config: Config) -> Problem:
     samples are left out. Raises XmgError where the data cannot serve the tasks.
     """
     source, target = FeatureFile(config.source), FeatureFile(config.target)
-    _ = source.features, target.features  # both must hold one vector a sample
+    for file, name in ((source, "source"), (target, "target")):
+        _check_head(file, name, getattr(config, f"{name}_head") or config.head)
     if config.concepts:
         train, validation, test = _weak(config, read_concepts(config.concepts), source, target)
     else:
@@ -198,6 +199,21 @@ def _check(problem: Problem, config: Config) -> None:
     if len(problem.train.sets) < 2:
         raise XmgError("the pairs form a single set; negatives need at least two. fix: --sets id")
     _check_alignment(problem.train.sets, config)
+
+
+def _check_head(file: FeatureFile, name: str, head: str) -> None:
+    """Raise XmgError where a head does not fit what a file holds."""
+    if file.is_sequence and head != "lstm":
+        raise XmgError(
+            f"{file.path} holds sequences of frames, and a {head} head needs one vector per "
+            f"sample.\nfix: {name}_head = 'lstm' in a --config file, or extract with a pooled "
+            "encoder, such as logmel40-stats for logmel40"
+        )
+    if head == "lstm" and not file.is_sequence:
+        raise XmgError(
+            f"{file.path} holds one vector per sample, and an lstm head needs sequences of frames. "
+            f"fix: {name}_head = 'linear' in a --config file"
+        )
 
 
 def _check_alignment(sets: PairedSets, config: Config) -> None:

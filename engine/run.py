@@ -58,6 +58,8 @@ def save_state(path: Path, state: State) -> None:
         "best_iteration": state.best_iteration,
         "source_root": state.fronts.source.root,
         "target_root": state.fronts.target.root,
+        "source_frames": state.fronts.source.frames,
+        "target_frames": state.fronts.target.frames,
     }
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial, {"xmg": json.dumps(where)})
@@ -91,7 +93,12 @@ def _state(where: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> State:
     if not all(tensor.isfinite().all() for tensor in tensors.values()):
         raise ValueError("it holds NaN or infinite weights")
     source, target = (
-        Whitening(tensors[f"{s}_matrix"], tensors[f"{s}_offset"], bool(where[f"{s}_root"]))
+        Whitening(
+            tensors[f"{s}_matrix"],
+            tensors[f"{s}_offset"],
+            bool(where[f"{s}_root"]),
+            bool(where.get(f"{s}_frames")),
+        )
         for s in ("source", "target")
     )
     fixed = {f"{s}_{part}" for s in ("source", "target") for part in ("matrix", "offset")}

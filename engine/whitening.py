@@ -26,10 +26,17 @@ class Whitening:
     matrix: Tensor
     offset: Tensor
     root: bool
+    frames: bool = False  # of sequences, whose last column marks frames (`fetch_frames`)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map (..., D), in half or in the matrix's precision, to (..., d)."""
         x = x.to(self.matrix.dtype)
+        if not self.frames:
+            return self._map(x)
+        mark = x[..., -1:]
+        return torch.cat([self._map(x[..., :-1]) * mark, mark], -1)
+
+    def _map(self, x: Tensor) -> Tensor:
         return (_root(x) if self.root else x) @ self.matrix - self.offset
 
 
@@ -46,14 +53,15 @@ def fit_whitening(file: FeatureFile, rows: Rows, dim: int) -> Whitening:
     """
     rows = np.unique(rows)
     blocks = [rows[i : i + _BLOCK] for i in range(0, len(rows), _BLOCK)]
-    root = all(bool((fetch(file, block) >= 0).all()) for block in blocks)
-    mean, values, vectors = (_few if len(rows) <= file.dim else _many)(file, blocks, root)
+    root = all(bool((_fetched(file, block) >= 0).all()) for block in blocks)
+    few = len(rows) <= file.dim and not file.is_sequence
+    mean, values, vectors = (_few if few else _many)(file, blocks, root)
     tolerance = values[0] * (file.dim * torch.finfo(torch.float32).eps) ** 2
     d = min(dim, max(int((values > tolerance).sum()), 1))
     shrunk = (1 - _SHRINKAGE) * values[:d] + _SHRINKAGE * values.sum() / file.dim
     matrix = vectors[:, :d] / (shrunk * d).clamp_min(_TINY).sqrt()
     # Row-major, as it comes back from a checkpoint: products round alike after a resume.
-    return Whitening(matrix.float().contiguous(), (mean @ matrix).float(), root)
+    return Whitening(matrix.float().contiguous(), (mean @ matrix).float(), root, file.is_sequence)
 
 
 Moments = tuple[Tensor, Tensor, Tensor]  # mean (D,), eigenvalues descending, eigenvectors (D, r)
@@ -75,19 +83,26 @@ def _many(file: FeatureFile, blocks: list[Rows], root: bool) -> Moments:
     pivot = _read(file, blocks[0][:1], root)[0]
     total = torch.zeros(file.dim, dtype=torch.float64)
     square = torch.zeros(file.dim, file.dim, dtype=torch.float64)
+    n = 0
     for block in blocks:
         x = _read(file, block, root) - pivot
         total += x.sum(0)
         square += x.T @ x
-    n = sum(len(block) for block in blocks)
+        n += len(x)
     mean = total / n
     values, vectors = torch.linalg.eigh(square / n - torch.outer(mean, mean))  # ascending
     return pivot + mean, values.flip(0).clamp_min(0), vectors.flip(1)
 
 
 def _read(file: FeatureFile, block: Rows, root: bool) -> Tensor:
-    x = fetch(file, block).double()
+    x = _fetched(file, block).double()
     return _root(x) if root else x
+
+
+def _fetched(file: FeatureFile, block: Rows) -> Tensor:
+    """Vectors (n, D) to fit on: of sequences, their frames."""
+    x = fetch(file, block)
+    return x[x[..., -1] > 0][:, :-1] if file.is_sequence else x
 
 
 def _root(x: Tensor) -> Tensor:

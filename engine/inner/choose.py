@@ -16,6 +16,11 @@ SOLVERS: dict[str, Solver] = {
 
 
 def solver_of(phase: Phase, optimizer: Optimizer) -> str:
-    """Span for SGD where every head has fewer rows than inputs, else direct; both are exact."""
+    """Span for SGD where every head has fewer rows than inputs, else direct; all are exact.
+
+    Rows that are sequences have the reference only.
+    """
+    if any(rows.dim() > 2 for rows in phase.rows.values()):
+        return "reference"
     few = all(rows.shape[0] < rows.shape[1] for rows in phase.rows.values())
     return "span" if optimizer.kind == "sgd" and few else "direct"

@@ -35,20 +35,27 @@ def start(train: MetaTrain, fronts: Fronts, config: Config) -> Theta:
 
     e_t starts as the identity on whitened features, and e_s as the rotation that brings each
     set's mean source row nearest to its mean target row (orthogonal Procrustes: U V^T from the
-    singular value decomposition of A^T B, Schonemann, Psychometrika 1966).
+    singular value decomposition of A^T B, Schonemann, Psychometrika 1966). A modality of
+    sequences starts at random, and the other one then as the identity.
     """
-    sets = train.sets
-    a = _set_means(train.source.file, fronts.source, sets.source_rows, sets.source_offsets)
-    b = _set_means(train.target, fronts.target, sets.target_rows, sets.target_offsets)
-    u, _, vh = torch.linalg.svd(a.T @ b, full_matrices=False)
-    target = torch.eye(b.shape[1], config.width)
-    head, rng = head_of(config), torch.Generator()
-    rng.manual_seed(int(key_of(config.seed, Stream.HEADS)) >> 1)
+    rng = torch.Generator().manual_seed(int(key_of(config.seed, Stream.HEADS)) >> 1)
+    source, target = (_identity(front, config) for front in (fronts.source, fronts.target))
+    if not (fronts.source.frames or fronts.target.frames):
+        sets = train.sets
+        a = _set_means(train.source.file, fronts.source, sets.source_rows, sets.source_offsets)
+        b = _set_means(train.target, fronts.target, sets.target_rows, sets.target_offsets)
+        u, _, vh = torch.linalg.svd(a.T @ b, full_matrices=False)
+        source = u @ vh @ target
     return {
-        **head.begin("source", u @ vh @ target, rng),
-        **head.begin("target", target, rng),
+        **head_of(config, "source").begin("source", source, rng),
+        **head_of(config, "target").begin("target", target, rng),
         "phi": torch.zeros(config.width, config.n_way),
     }
+
+
+def _identity(front: Whitening, config: Config) -> Tensor:
+    """Of a head's shape: sequences have one more column, which marks frames."""
+    return torch.eye(front.offset.numel() + front.frames, config.width)
 
 
 def _set_means(file: FeatureFile, front: Whitening, rows: Rows, offsets: Rows) -> Tensor:
@@ -65,7 +72,9 @@ def _mean(file: FeatureFile, front: Whitening, rows: Rows) -> Tensor:
 
 def learner(theta: Theta, fronts: Fronts, config: Config) -> Learner:
     """CROMA at meta-test: starts from e_t^meta and phi^meta."""
-    return Learner(fronts.target, head_of(config), {n: v.detach() for n, v in theta.items()})
+    return Learner(
+        fronts.target, head_of(config, "target"), {n: v.detach() for n, v in theta.items()}
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,12 @@ import torch.nn.functional as F  # noqa: N812
 
 from xmg.engine.config import Config
 from xmg.engine.episodes import Stream, key_of
+from xmg.engine.fronts import mean_frame
 from xmg.engine.heads import Linear
 from xmg.engine.learner import Learner
 
 
-def pretraining(dim: int, config: Config) -> Learner:
+def pretraining(dim: int, config: Config, frames: bool = False) -> Learner:
     """A random projection of unit features to `width`, a linear layer, phi = 0.
 
     The layer starts as the identity and is fine-tuned with phi. The first row of the CROMA
@@ -18,4 +19,5 @@ def pretraining(dim: int, config: Config) -> Learner:
     generator = torch.Generator().manual_seed(int(key_of(config.seed, Stream.PRETRAINING)) >> 1)
     projection = torch.randn(dim, config.width, generator=generator) / config.width**0.5
     theta = {"target": torch.eye(config.width), "phi": torch.zeros(config.width, config.n_way)}
-    return Learner(lambda x: F.normalize(x, dim=-1) @ projection, Linear(), theta)
+    pool = mean_frame if frames else torch.Tensor.float
+    return Learner(lambda x: F.normalize(pool(x), dim=-1) @ projection, Linear(), theta)

@@ -152,7 +152,7 @@ def episode_of(data, n_sets=3, dtype=torch.float64):
 def theta_of(config, seed, d_s, d_t, w):
     """Heads and phi in general position: every parameter is random."""
     rng = torch.Generator().manual_seed(seed)
-    head, empty = head_of(config), torch.zeros
+    head, empty = head_of(config, "source"), torch.zeros
     theta = head.begin("source", empty(d_s, w), rng) | head.begin("target", empty(d_t, w), rng)
     theta["phi"] = empty(w, config.n_way)
     return {name: torch.randn(v.shape, generator=rng).double() for name, v in theta.items()}

@@ -149,7 +149,7 @@ def test_tasks_at_once_are_tasks_one_by_one(settings):
     k = 4 if config.meta_gradient == "fomaml" else 2
     episodes = [episode_of(n, k=k, seed=seed) for seed in range(3)]
     rng = torch.Generator().manual_seed(0)
-    head = croma.head_of(config)
+    head = croma.head_of(config, "source")
     starts = torch.randn(9, 6, generator=rng, dtype=torch.float64).split([4, 5])
     theta = head.begin("source", starts[0], rng) | head.begin("target", starts[1], rng)
     theta["phi"] = torch.randn(6, 3, generator=rng, dtype=torch.float64)
@@ -158,7 +158,7 @@ def test_tasks_at_once_are_tasks_one_by_one(settings):
     states = outer.begin(one), outer.begin(two)
     stacked = Episode(
         *(torch.stack([getattr(e, f) for e in episodes]) for f in ("source", "target", "shots")),
-        episodes[0].labels, 3,
+        episodes[0].labels, 3, stacked=True,
     )  # fmt: skip
     losses = croma.meta_iteration(one, states[0], episodes, config)
     found = croma.meta_step(two, states[1], stacked, config, outer.numbers(0, config.iterations))

@@ -5,7 +5,7 @@ import pytest
 import synthetic
 
 from xmg.cache import XmgError, decode
-from xmg.engine import train
+from xmg.engine import advance, train
 from xmg.engine.problem import open_problem
 
 CONCEPTS = """
@@ -131,7 +131,7 @@ def test_weak_split_drawn_from_the_classes_outside_all_concepts(tmp_path, strong
 
 
 def test_training_functions_receive_no_test_part():
-    private = [train._begin, train._loop, train._episodes]
+    private = [train._begin, train._loop, advance.advancing, advance._batches]
     for function in private:
         assert not {"Problem", "MetaTest", "problem"} & {
             str(getattr(p.annotation, "__name__", p.annotation))
