@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from xmg.engine.heads import Theta
-from xmg.engine.kernels import contrast, gradients
+from xmg.engine.kernels import contrast, descend, gradients
+from xmg.engine.kernels.descend import Layer, Steps
 from xmg.engine.losses import alignment_loss
 
 _KINDS = {
@@ -49,12 +51,21 @@ class Alignment:
         """The same, with its gradients written out."""
         y_s, y_t = y["source"].contiguous(), y["target"].contiguous()
         d_s, d_t = torch.empty_like(y_s), torch.empty_like(y_t)
-        constant = self.margin if self.name in _BY_MARGIN else self.tau
         value = gradients.alignment(
-            y_s.numpy(), y_t.numpy(), _KINDS[self.name], constant, self.n_sets, self.shared,
-            d_s.numpy(), d_t.numpy(),
-        )  # fmt: skip
+            y_s.numpy(), y_t.numpy(), *self._settings, d_s.numpy(), d_t.numpy()
+        )
         return value, {"source": d_s, "target": d_t}
+
+    def descend(self, layers: Mapping[str, Layer], rest: Theta, steps: Steps) -> list[float]:
+        """Take all steps on heads that are nothing but first layers; the losses before each."""
+        losses = np.empty(len(steps.constants))
+        descend.alignment(layers["source"], layers["target"], steps, self._settings, losses)
+        return losses.tolist()
+
+    @property
+    def _settings(self) -> tuple[int, float, int, bool]:
+        constant = self.margin if self.name in _BY_MARGIN else self.tau
+        return _KINDS[self.name], constant, self.n_sets, self.shared
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +90,10 @@ class Classification:
             d_phi.numpy(),
         )  # fmt: skip
         return value, {"source": d_rows, "phi": d_phi}
+
+    def descend(self, layers: Mapping[str, Layer], rest: Theta, steps: Steps) -> list[float]:
+        """Take all steps on a head that is nothing but a first layer; the losses before each."""
+        losses = np.empty(len(steps.constants))
+        phi, labels = rest["phi"].numpy(), self.labels.contiguous().numpy()
+        descend.classification(layers["source"], phi, steps, labels, self.tau, losses)
+        return losses.tolist()

@@ -1,7 +1,8 @@
 """The direct solver: Adam or SGD on the weights themselves, each weight passed once a step.
 
 A first layer W (d, h) that projects rows X (m, d) has the gradient X^T D, with D the gradient by
-the projections X W. Forming it, stepping and projecting the next step's rows are one sweep.
+the projections X W. Forming it, stepping and projecting the next step's rows are one sweep. Where
+heads are nothing but a first layer, all steps are one call that holds up no other thread.
 """
 
 from functools import cache
@@ -10,11 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xmg.engine.heads import Theta
+from xmg.engine.heads import Linear, Theta
 from xmg.engine.inner.phase import Optimizer, Phase
 from xmg.engine.inner.scratch import scratch
 from xmg.engine.inner.tail import gradients
+from xmg.engine.kernels import descend as kernels
 from xmg.engine.kernels import sweep
+from xmg.engine.kernels.descend import Layer, Steps
 from xmg.engine.kernels.tile import ROWS
 
 
@@ -22,95 +25,68 @@ def descend(
     theta: Theta, phase: Phase, n_steps: int, optimizer: Optimizer, into: Theta
 ) -> tuple[Theta, list[float]]:
     """Take n_steps on the phase's loss as `reference.descend` does."""
-    layers = {
-        name: _Layer(phase, name, theta[name].contiguous(), optimizer, n_steps, into.get(name))
-        for name in phase.heads
-    }
-    rest = {name: _Dense(theta[name], optimizer) for name in phase.rest}
-    z = {name: phase.read(name, 0) @ theta[name] for name in phase.heads}
+    outs = {n: torch.empty_like(theta[n]) if n not in into else into[n] for n in phase.heads}
+    layers = {n: _layer(phase, n, theta[n].contiguous(), n_steps, outs[n]) for n in phase.heads}
+    rest = {n: theta[n].detach().clone(memory_format=torch.contiguous_format) for n in phase.rest}
+    steps = _steps(optimizer, n_steps, next(iter(layers.values())).w.dtype)
+    if all(head == Linear() for head in phase.heads.values()):
+        losses = phase.objective.descend(layers, rest, steps)
+    else:
+        losses = _with_tails(theta, phase, layers, rest, steps)
+    return {**theta, **outs, **rest}, losses
+
+
+def _with_tails(
+    theta: Theta, phase: Phase, layers: dict[str, Layer], rest: Theta, steps: Steps
+) -> list[float]:
+    """Step by step, with autograd's gradients of what follows the first layers."""
+    z = {name: _projected(layer) for name, layer in layers.items()}
+    for name, layer in layers.items():
+        kernels.first(layer, z[name].numpy())
+    moments = {n: (torch.empty_like(v), torch.empty_like(v)) for n, v in rest.items()}
     losses = []
-    for t in range(n_steps):
-        now = {**theta, **{name: part.value for name, part in rest.items()}}
-        value, found = gradients(phase, now, z, t)
-        z = {name: layer.step(found[name], t) for name, layer in layers.items()}
-        for name, part in rest.items():
-            part.step(found[name], t)
+    for t in range(len(steps.constants)):
+        value, found = gradients(phase, {**theta, **rest}, z, t)
+        for name, layer in layers.items():
+            kernels.step(layer, steps, t, found[name].contiguous().numpy(), z[name].numpy())
+        for name, w in rest.items():
+            kernels.dense_step(steps, t, *map(_flat, (w, found[name], *moments[name])))
         losses.append(value)
-    moved = {name: layer.out for name, layer in layers.items()}
-    return {**theta, **moved, **{name: part.value for name, part in rest.items()}}, losses
+    return losses
 
 
-class _Layer:
-    """A first layer under way: panels of weights and moments, and the rows of two steps."""
-
-    def __init__(
-        self,
-        phase: Phase,
-        name: str,
-        start: Tensor,
-        optimizer: Optimizer,
-        n_steps: int,
-        into: Tensor | None,
-    ) -> None:
-        self.name, self.optimizer, self.n_steps = name, optimizer, n_steps
-        self.rows, self.picks = phase.rows[name], phase.picks.get(name)
-        self.out = torch.empty_like(start) if into is None else into
-        size = (sweep.panel_size(*start.shape),)
-        self.panels = [scratch(f"panels {i} of {name}", start, size).numpy() for i in range(3)]
-        self.start, self.ends = start.numpy(), self.out.numpy()
-        self.packed = self._pack(0)
-
-    def step(self, gradient: Tensor, t: int) -> Tensor:
-        """Take step t from the gradient by its projections; returns those of the next step."""
-        last = t + 1 == self.n_steps
-        following = self.packed if last else self._pack(t + 1)
-        n_next = len(self.rows) if self.picks is None else self.picks.shape[1]
-        z = gradient if last else gradient.new_empty(n_next, gradient.shape[1])
-        w, m, v = self.panels
-        kind, constants = _constants(self.optimizer, t, w.dtype)
-        sweep.sweep(
-            self.start, w, m, v, self.packed, gradient.contiguous().numpy(), following, kind,
-            constants, t == 0, last, z.numpy(), self.ends,
-        )  # fmt: skip
-        self.packed = following
-        return z
-
-    def _pack(self, t: int) -> sweep.Array:
-        """The rows of step t, transposed and padded; unchanged where all steps read all rows."""
-        if self.picks is None and t:
-            return self.packed
-        picks = torch.arange(len(self.rows)) if self.picks is None else self.picks[t]
-        shape = sweep.padded(self.rows.shape[1], sweep.BLOCK), sweep.padded(len(picks), ROWS)
-        packed: sweep.Array = scratch(f"rows {t % 2} of {self.name}", self.rows, shape).numpy()
-        sweep.pack_rows(self.rows.numpy(), picks.numpy(), packed)
-        return packed
+def _layer(phase: Phase, name: str, start: Tensor, n_steps: int, out: Tensor) -> Layer:
+    """A head's first layer, over memory that this thread keeps."""
+    rows, picks = phase.rows[name].contiguous(), phase.picks.get(name)
+    fixed = picks is None
+    picks = torch.arange(len(rows))[None] if picks is None else picks[:n_steps].contiguous()
+    shape = sweep.padded(rows.shape[1], sweep.BLOCK), sweep.padded(picks.shape[1], ROWS)
+    packed = scratch(f"rows of {name}", rows, (2, *shape))
+    size = (sweep.panel_size(*start.shape),)
+    w, m, v = (scratch(f"panels {i} of {name}", start, size).numpy() for i in range(3))
+    return Layer(
+        start.numpy(), w, m, v, rows.numpy(), picks.numpy(), fixed, packed.numpy(), out.numpy()
+    )
 
 
-class _Dense:
-    """Any other parameter."""
+def _projected(layer: Layer) -> Tensor:
+    return torch.from_numpy(np.empty((layer.picks.shape[1], layer.out.shape[1]), layer.w.dtype))
 
-    def __init__(self, value: Tensor, optimizer: Optimizer) -> None:
-        self.value = value.detach().clone(memory_format=torch.contiguous_format)
-        self.optimizer, self.flat = optimizer, self.value.view(-1).numpy()
-        self.moments = np.empty_like(self.flat), np.empty_like(self.flat)
 
-    def step(self, gradient: Tensor, t: int) -> None:
-        g, (m, v) = gradient.reshape(-1).numpy(), self.moments
-        kind, constants = _constants(self.optimizer, t, self.flat.dtype)
-        if kind == sweep.ADAM:
-            sweep.adam_step(self.flat, g, m, v, constants, t == 0)
-        else:
-            sweep.sgd_step(self.flat, g, m, constants, t == 0)
+def _flat(x: Tensor) -> sweep.Array:
+    flat: sweep.Array = x.reshape(-1).numpy()
+    return flat
 
 
 @cache
-def _constants(
-    optimizer: Optimizer, t: int, dtype: np.dtype[np.floating]
-) -> tuple[int, sweep.Array]:
-    """What step t = 0, 1, ... multiplies by, in the precision of the weights."""
+def _steps(optimizer: Optimizer, n_steps: int, dtype: np.dtype[np.floating]) -> Steps:
+    """What each step multiplies by, in the precision of the weights."""
     if optimizer.kind == "sgd":
-        numbers = [optimizer.momentum, optimizer.weight_decay, optimizer.rate]
-        return sweep.SGD, np.array(numbers, dtype)
-    b1, b2, n = 0.9, 0.999, t + 1
-    size, scale = optimizer.rate / (1 - b1**n), (1 - b2**n) ** -0.5
-    return sweep.ADAM, np.array([b1, 1 - b1, b2, 1 - b2, size, scale, 1e-8], dtype)
+        numbers = [(optimizer.momentum, optimizer.weight_decay, optimizer.rate)] * n_steps
+        return Steps(sweep.SGD, np.array(numbers, dtype))
+    b1, b2 = 0.9, 0.999
+    constants = [
+        (b1, 1 - b1, b2, 1 - b2, optimizer.rate / (1 - b1**t), (1 - b2**t) ** -0.5, 1e-8)
+        for t in range(1, n_steps + 1)
+    ]
+    return Steps(sweep.ADAM, np.array(constants, dtype))

@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 from torch import Tensor
 
 from xmg.engine.heads import Head, Theta
+from xmg.engine.kernels.descend import Layer, Steps
 
 
 class Objective(Protocol):
@@ -21,6 +22,12 @@ class Objective(Protocol):
 
     def gradient(self, y: Mapping[str, Tensor], t: int) -> tuple[float, Theta]:
         """The same with its gradients by all of y, without autograd."""
+
+    def descend(self, layers: Mapping[str, Layer], rest: Theta, steps: Steps) -> list[float]:
+        """Take all steps on heads that are nothing but first layers, and on `rest` in place.
+
+        Returns the loss before each step.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,8 +62,8 @@ def _from_panels(panels: Array, n_rows: int, x: Array) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def adam_step(w: Array, g: Array, m: Array, v: Array, c: Array, first: bool) -> None:
-    """A step of Adam in place, over flat arrays; c is what `adam.constants` returns. Of the moments
-    the first step reads nothing."""
+    """A step of Adam in place, over flat arrays; c is (b1, 1 - b1, b2, 1 - b2,
+    rate / (1 - b1^t), (1 - b2^t)^-1/2, 1e-8). Of the moments the first step reads nothing."""
     keep_m, by_m, keep_v, by_v, size, scale, tiny = c[0], c[1], c[2], c[3], c[4], c[5], c[6]
     if first:
         for i in range(w.size):
@@ -88,8 +88,25 @@ def sgd_step(w: Array, g: Array, b: Array, c: Array, first: bool) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def begin(start: Array, w: Array, rows: Array, z: Array) -> None:
+    """Lay weights start (d, w) out as panels w, and project packed rows (d', m') to z (m, w)."""
+    n_rows, n_panels = rows.shape[1], (start.shape[1] + COLUMNS - 1) // COLUMNS
+    z_panels = np.zeros(n_panels * n_rows * COLUMNS, w.dtype)
+    x = rows.ravel()  # a view
+    for i in range(0, rows.shape[0], BLOCK):
+        _load(start, i, w[i * n_panels * COLUMNS : (i + BLOCK) * n_panels * COLUMNS])
+        for p in range(n_panels):
+            at = (i * n_panels + p * BLOCK) * COLUMNS
+            for r in range(0, n_rows, ROWS):
+                multiply_add(
+                    z_panels, (p * n_rows + r) * COLUMNS, x, i * n_rows + r, 1, n_rows,
+                    w, at, BLOCK, False,
+                )  # fmt: skip
+    _from_panels(z_panels, n_rows, z)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def sweep(  # noqa: PLR0913, PLR0917 - kernels take arrays, not objects
-    start: Array,
     w: Array,
     m: Array,
     v: Array,
@@ -107,10 +124,10 @@ def sweep(  # noqa: PLR0913, PLR0917 - kernels take arrays, not objects
 
     rows (d', m') are those that the step read, packed, and d (m, w) the gradient by their
     projections; following (d', m'') those of the next step, whose projections z (m'', w) are
-    written. The first step reads the weights from start (d, w), the last writes them to
-    out (d, w) and projects nothing; else they are the panels w, with moments m and v.
+    written. Weights and moments are the panels w, m and v; of the moments the first step reads
+    nothing. The last step writes the weights to out (d, w) and projects nothing.
     """
-    width = start.shape[1]
+    width = out.shape[1]
     n_rows, n_next = rows.shape[1], following.shape[1]
     n_panels = (width + COLUMNS - 1) // COLUMNS
     gradient = np.empty(BLOCK * COLUMNS, w.dtype)
@@ -119,9 +136,6 @@ def sweep(  # noqa: PLR0913, PLR0917 - kernels take arrays, not objects
     _to_panels(d, d_panels, n_rows)
     x, y = rows.ravel(), following.ravel()  # views
     for i in range(0, rows.shape[0], BLOCK):
-        block = w[i * n_panels * COLUMNS : (i + BLOCK) * n_panels * COLUMNS]
-        if first:
-            _load(start, i, block)
         for p in range(n_panels):
             at = (i * n_panels + p * BLOCK) * COLUMNS
             here = slice(at, at + BLOCK * COLUMNS)
@@ -140,7 +154,7 @@ def sweep(  # noqa: PLR0913, PLR0917 - kernels take arrays, not objects
                     w, at, BLOCK, False,
                 )  # fmt: skip
         if last:
-            _store(block, i, out)
+            _store(w[i * n_panels * COLUMNS : (i + BLOCK) * n_panels * COLUMNS], i, out)
     if not last:
         _from_panels(z_panels, n_next, z)
 

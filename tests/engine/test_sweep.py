@@ -58,13 +58,16 @@ def test_steps_in_panels_are_steps_on_the_matrix(d, w, m, n_next, adam, seed):
     panels = [np.full(sweep.panel_size(d, w), np.nan) for _ in range(3)]
     out, expected = np.full((d, w), np.nan), start.copy()
     b, v = np.zeros((d, w)), np.zeros((d, w))
+    z = np.full((m, w), np.nan)
+    sweep.begin(start, panels[0], packed(x, picks[0]), z)
+    npt.assert_allclose(z, x[picks[0]] @ start, rtol=1e-9, atol=1e-9)
     c = np.array([0.9, 0.1, 0.999, 0.001, 0.02, 3.0, 1e-8] if adam else [0.7, 0.01, 0.02])
     for t in range(3):
         gradient = rng.normal(size=(len(picks[t]), w))
         following = picks[min(t + 1, 2)]
         z = np.full((len(following), w), np.nan)
         sweep.sweep(
-            start, *panels, packed(x, picks[t]), gradient, packed(x, following),
+            *panels, packed(x, picks[t]), gradient, packed(x, following),
             sweep.ADAM if adam else sweep.SGD, c, t == 0, t == 2, z, out,
         )  # fmt: skip
         g = x[picks[t]].T @ gradient

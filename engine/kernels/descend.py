@@ -1,0 +1,98 @@
+"""All steps of a task in one call, where heads are nothing but a first layer: no other thread waits
+for Python meanwhile."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from xmg.engine.kernels import gradients
+from xmg.engine.kernels.sweep import ADAM, adam_step, begin, pack_rows, sgd_step, sweep
+
+Array = npt.NDArray[np.floating]
+Rows = npt.NDArray[np.int64]
+
+
+class Layer(NamedTuple):
+    """A first layer under way; see `sweep`."""
+
+    start: Array  # (d, w), as it comes
+    w: Array  # panels
+    m: Array
+    v: Array
+    rows: Array  # (n, d)
+    picks: Rows  # (T, m): step t reads rows[picks[t]]
+    fixed: bool  # all steps read the same
+    packed: Array  # (2, d', m'): rows of this step and the next
+    out: Array  # (d, w), as it leaves
+
+
+class Steps(NamedTuple):
+    """The optimizer: its kind, and what each step multiplies by."""
+
+    kind: int  # ADAM or SGD
+    constants: Array  # (T, c)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def first(layer: Layer, z: Array) -> None:
+    """Project the rows of step 0 to z (m, w)."""
+    pack_rows(layer.rows, layer.picks[0], layer.packed[0])
+    begin(layer.start, layer.w, layer.packed[0], z)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def step(layer: Layer, steps: Steps, t: int, d: Array, z: Array) -> None:
+    """Take step t from d (m, w), the gradient by its projections; z becomes the next ones."""
+    last = t + 1 == len(steps.constants)
+    now, following = layer.packed[t % 2], layer.packed[(t + 1) % 2]
+    if layer.fixed:
+        now = following = layer.packed[0]
+    elif not last:
+        pack_rows(layer.rows, layer.picks[t + 1], following)
+    sweep(
+        layer.w, layer.m, layer.v, now, d, following, steps.kind, steps.constants[t], t == 0, last,
+        z, layer.out,
+    )  # fmt: skip
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def dense_step(steps: Steps, t: int, w: Array, g: Array, m: Array, v: Array) -> None:
+    """Take step t on any other parameter, all arrays flat."""
+    if steps.kind == ADAM:
+        adam_step(w, g, m, v, steps.constants[t], t == 0)
+    else:
+        sgd_step(w, g, m, steps.constants[t], t == 0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def alignment(
+    source: Layer, target: Layer, steps: Steps, loss: tuple[int, float, int, bool], losses: Array
+) -> None:
+    """Descend `gradients.alignment`, `loss` being its settings; losses (T,) before each step."""
+    kind, constant, n_sets, shared = loss
+    z_s = np.empty((source.picks.shape[1], source.out.shape[1]), source.w.dtype)
+    z_t = np.empty((target.picks.shape[1], target.out.shape[1]), target.w.dtype)
+    d_s, d_t = np.empty_like(z_s), np.empty_like(z_t)
+    first(source, z_s)
+    first(target, z_t)
+    for t in range(losses.size):
+        losses[t] = gradients.alignment(z_s, z_t, kind, constant, n_sets, shared, d_s, d_t)
+        step(source, steps, t, d_s, z_s)
+        step(target, steps, t, d_t, z_t)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def classification(
+    source: Layer, phi: Array, steps: Steps, labels: Rows, tau: float, losses: Array
+) -> None:
+    """Descend `gradients.classification`, phi (w, C) in place; labels (T, m)."""
+    z = np.empty((source.picks.shape[1], source.out.shape[1]), source.w.dtype)
+    d, d_phi = np.empty_like(z), np.empty_like(phi)
+    m, v = np.empty(phi.size, phi.dtype), np.empty(phi.size, phi.dtype)
+    first(source, z)
+    for t in range(losses.size):
+        losses[t] = gradients.classification(z, phi, labels[t], tau, d, d_phi)
+        step(source, steps, t, d, z)
+        dense_step(steps, t, phi.ravel(), d_phi.ravel(), m, v)
