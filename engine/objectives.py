@@ -52,8 +52,9 @@ class Alignment:
         y_s, y_t = y["source"].contiguous(), y["target"].contiguous()
         d_s, d_t = torch.empty_like(y_s), torch.empty_like(y_t)
         value = gradients.alignment(
-            y_s.numpy(), y_t.numpy(), *self._settings, d_s.numpy(), d_t.numpy()
-        )
+            y_s.numpy(), y_t.numpy(), *self._settings, np.empty(y_s.shape, d_s.numpy().dtype),
+            np.empty(y_t.shape, d_t.numpy().dtype), d_s.numpy(), d_t.numpy(),
+        )  # fmt: skip
         return value, {"source": d_s, "target": d_t}
 
     def descend(self, layers: Mapping[str, Layer], rest: Theta, steps: Steps) -> list[float]:

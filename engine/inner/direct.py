@@ -18,7 +18,7 @@ from xmg.engine.inner.tail import gradients
 from xmg.engine.kernels import descend as kernels
 from xmg.engine.kernels import sweep
 from xmg.engine.kernels.descend import Layer, Steps
-from xmg.engine.kernels.tile import ROWS
+from xmg.engine.kernels.tile import COLUMNS, ROWS
 
 
 def descend(
@@ -40,15 +40,16 @@ def _with_tails(
     theta: Theta, phase: Phase, layers: dict[str, Layer], rest: Theta, steps: Steps
 ) -> list[float]:
     """Step by step, with autograd's gradients of what follows the first layers."""
-    z = {name: _projected(layer) for name, layer in layers.items()}
-    for name, layer in layers.items():
-        kernels.first(layer, z[name].numpy())
+    z = {name: torch.from_numpy(layer.z) for name, layer in layers.items()}
+    for layer in layers.values():
+        kernels.first(layer)
     moments = {n: (torch.empty_like(v), torch.empty_like(v)) for n, v in rest.items()}
     losses = []
     for t in range(len(steps.constants)):
         value, found = gradients(phase, {**theta, **rest}, z, t)
         for name, layer in layers.items():
-            kernels.step(layer, steps, t, found[name].contiguous().numpy(), z[name].numpy())
+            torch.from_numpy(layer.d).copy_(found[name])
+            kernels.step(layer, steps, t)
         for name, w in rest.items():
             kernels.dense_step(steps, t, *map(_flat, (w, found[name], *moments[name])))
         losses.append(value)
@@ -64,13 +65,14 @@ def _layer(phase: Phase, name: str, start: Tensor, n_steps: int, out: Tensor) ->
     packed = scratch(f"rows of {name}", rows, (2, *shape))
     size = (sweep.panel_size(*start.shape),)
     w, m, v = (scratch(f"panels {i} of {name}", start, size).numpy() for i in range(3))
+    rows_of = picks.shape[1], start.shape[1]
+    z, unit, d = (scratch(f"{use} of {name}", start, rows_of).numpy() for use in ("z", "unit", "d"))
+    size = (shape[1] * sweep.padded(start.shape[1], COLUMNS),)
+    z_panels, d_panels = (scratch(f"{use} panels of {name}", start, size).numpy() for use in "zd")
     return Layer(
-        start.numpy(), w, m, v, rows.numpy(), picks.numpy(), fixed, packed.numpy(), out.numpy()
-    )
-
-
-def _projected(layer: Layer) -> Tensor:
-    return torch.from_numpy(np.empty((layer.picks.shape[1], layer.out.shape[1]), layer.w.dtype))
+        start.numpy(), w, m, v, rows.numpy(), picks.numpy(), fixed, packed.numpy(), out.numpy(),
+        z, unit, d, z_panels, d_panels,
+    )  # fmt: skip
 
 
 def _flat(x: Tensor) -> sweep.Array:

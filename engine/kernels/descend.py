@@ -26,6 +26,11 @@ class Layer(NamedTuple):
     fixed: bool  # all steps read the same
     packed: Array  # (2, d', m'): rows of this step and the next
     out: Array  # (d, w), as it leaves
+    z: Array  # (m, w): projections
+    unit: Array  # (m, w): the same, of length 1
+    d: Array  # (m, w): gradients by projections
+    z_panels: Array
+    d_panels: Array
 
 
 class Steps(NamedTuple):
@@ -36,15 +41,15 @@ class Steps(NamedTuple):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def first(layer: Layer, z: Array) -> None:
-    """Project the rows of step 0 to z (m, w)."""
+def first(layer: Layer) -> None:
+    """Project the rows of step 0."""
     pack_rows(layer.rows, layer.picks[0], layer.packed[0])
-    begin(layer.start, layer.w, layer.packed[0], z)
+    begin(layer.start, layer.w, layer.packed[0], layer.z_panels, layer.z)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def step(layer: Layer, steps: Steps, t: int, d: Array, z: Array) -> None:
-    """Take step t from d (m, w), the gradient by its projections; z becomes the next ones."""
+def step(layer: Layer, steps: Steps, t: int) -> None:
+    """Take step t from the gradients by its projections; these become the next ones."""
     last = t + 1 == len(steps.constants)
     now, following = layer.packed[t % 2], layer.packed[(t + 1) % 2]
     if layer.fixed:
@@ -52,8 +57,8 @@ def step(layer: Layer, steps: Steps, t: int, d: Array, z: Array) -> None:
     elif not last:
         pack_rows(layer.rows, layer.picks[t + 1], following)
     sweep(
-        layer.w, layer.m, layer.v, now, d, following, steps.kind, steps.constants[t], t == 0, last,
-        z, layer.out,
+        layer.w, layer.m, layer.v, now, layer.d, following, steps.kind, steps.constants[t],
+        t == 0, last, layer.d_panels, layer.z_panels, layer.z, layer.out,
     )  # fmt: skip
 
 
@@ -72,15 +77,15 @@ def alignment(
 ) -> None:
     """Descend `gradients.alignment`, `loss` being its settings; losses (T,) before each step."""
     kind, constant, n_sets, shared = loss
-    z_s = np.empty((source.picks.shape[1], source.out.shape[1]), source.w.dtype)
-    z_t = np.empty((target.picks.shape[1], target.out.shape[1]), target.w.dtype)
-    d_s, d_t = np.empty_like(z_s), np.empty_like(z_t)
-    first(source, z_s)
-    first(target, z_t)
+    first(source)
+    first(target)
     for t in range(losses.size):
-        losses[t] = gradients.alignment(z_s, z_t, kind, constant, n_sets, shared, d_s, d_t)
-        step(source, steps, t, d_s, z_s)
-        step(target, steps, t, d_t, z_t)
+        losses[t] = gradients.alignment(
+            source.z, target.z, kind, constant, n_sets, shared, source.unit, target.unit, source.d,
+            target.d,
+        )  # fmt: skip
+        step(source, steps, t)
+        step(target, steps, t)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -88,11 +93,10 @@ def classification(
     source: Layer, phi: Array, steps: Steps, labels: Rows, tau: float, losses: Array
 ) -> None:
     """Descend `gradients.classification`, phi (w, C) in place; labels (T, m)."""
-    z = np.empty((source.picks.shape[1], source.out.shape[1]), source.w.dtype)
-    d, d_phi = np.empty_like(z), np.empty_like(phi)
+    d_phi = np.empty_like(phi)
     m, v = np.empty(phi.size, phi.dtype), np.empty(phi.size, phi.dtype)
-    first(source, z)
+    first(source)
     for t in range(losses.size):
-        losses[t] = gradients.classification(z, phi, labels[t], tau, d, d_phi)
-        step(source, steps, t, d, z)
+        losses[t] = gradients.classification(source.z, phi, labels[t], tau, source.d, d_phi)
+        step(source, steps, t)
         dense_step(steps, t, phi.ravel(), d_phi.ravel(), m, v)

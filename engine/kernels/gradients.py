@@ -60,25 +60,27 @@ def _add(to: Array, scale: Any, row: Array) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def alignment(
+def alignment(  # noqa: PLR0913, PLR0917 - kernels take arrays, not objects
     y_s: Array,
     y_t: Array,
     kind: int,
     constant: float,
     n_sets: int,
     shared: bool,
+    z_s: Array,
+    z_t: Array,
     d_s: Array,
     d_t: Array,
 ) -> float:
     """A contrastive loss of rows y_s (B, w) and y_t (B + negatives, w); gradients into d_s, d_t.
 
-    The negatives are K for each pair, pair by pair, or K that all share.
+    The negatives are K for each pair, pair by pair, or K that all share. The unit rows z_s, z_t
+    are written too.
     """
     n, n_negatives = len(y_s), len(y_t) - len(y_s)
     k = n_negatives if shared else n_negatives // n
     stride = 0 if shared else k
     across = kind in (TRIPLET_HARD, CLASS_MEAN_HINGE)
-    z_s, z_t = np.empty_like(y_s), np.empty_like(y_t)
     norms_s, norms_t = np.empty(n, y_s.dtype), np.empty(len(y_t), y_t.dtype)
     unit(y_s, z_s, norms_s)
     unit(y_t, z_t, norms_t)

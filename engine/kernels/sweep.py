@@ -88,10 +88,10 @@ def sgd_step(w: Array, g: Array, b: Array, c: Array, first: bool) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def begin(start: Array, w: Array, rows: Array, z: Array) -> None:
+def begin(start: Array, w: Array, rows: Array, z_panels: Array, z: Array) -> None:
     """Lay weights start (d, w) out as panels w, and project packed rows (d', m') to z (m, w)."""
     n_rows, n_panels = rows.shape[1], (start.shape[1] + COLUMNS - 1) // COLUMNS
-    z_panels = np.zeros(n_panels * n_rows * COLUMNS, w.dtype)
+    z_panels[:] = 0
     x = rows.ravel()  # a view
     for i in range(0, rows.shape[0], BLOCK):
         _load(start, i, w[i * n_panels * COLUMNS : (i + BLOCK) * n_panels * COLUMNS])
@@ -117,6 +117,8 @@ def sweep(  # noqa: PLR0913, PLR0917 - kernels take arrays, not objects
     constants: Array,
     first: bool,
     last: bool,
+    d_panels: Array,
+    z_panels: Array,
     z: Array,
     out: Array,
 ) -> None:
@@ -125,15 +127,15 @@ def sweep(  # noqa: PLR0913, PLR0917 - kernels take arrays, not objects
     rows (d', m') are those that the step read, packed, and d (m, w) the gradient by their
     projections; following (d', m'') those of the next step, whose projections z (m'', w) are
     written. Weights and moments are the panels w, m and v; of the moments the first step reads
-    nothing. The last step writes the weights to out (d, w) and projects nothing.
+    nothing. The last step writes the weights to out (d, w) and projects nothing. d_panels and
+    z_panels are memory for d and z as panels.
     """
     width = out.shape[1]
     n_rows, n_next = rows.shape[1], following.shape[1]
     n_panels = (width + COLUMNS - 1) // COLUMNS
     gradient = np.empty(BLOCK * COLUMNS, w.dtype)
-    d_panels = np.empty(n_panels * n_rows * COLUMNS, w.dtype)
-    z_panels = np.zeros(n_panels * n_next * COLUMNS, w.dtype)
     _to_panels(d, d_panels, n_rows)
+    z_panels[:] = 0
     x, y = rows.ravel(), following.ravel()  # views
     for i in range(0, rows.shape[0], BLOCK):
         for p in range(n_panels):

@@ -46,6 +46,10 @@ def test_rows_are_packed_by_column_and_padded():
     assert not out[3:].any() and not out[:, 5:].any()
 
 
+def memory(m, w):
+    return np.full(sweep.padded(m, ROWS) * sweep.padded(w, COLUMNS), np.nan)
+
+
 @given(
     st.integers(1, 70), st.integers(1, 20), st.integers(1, 6), st.integers(1, 6), st.booleans(),
     st.integers(0, 2**32),
@@ -59,7 +63,7 @@ def test_steps_in_panels_are_steps_on_the_matrix(d, w, m, n_next, adam, seed):
     out, expected = np.full((d, w), np.nan), start.copy()
     b, v = np.zeros((d, w)), np.zeros((d, w))
     z = np.full((m, w), np.nan)
-    sweep.begin(start, panels[0], packed(x, picks[0]), z)
+    sweep.begin(start, panels[0], packed(x, picks[0]), memory(m, w), z)
     npt.assert_allclose(z, x[picks[0]] @ start, rtol=1e-9, atol=1e-9)
     c = np.array([0.9, 0.1, 0.999, 0.001, 0.02, 3.0, 1e-8] if adam else [0.7, 0.01, 0.02])
     for t in range(3):
@@ -68,7 +72,8 @@ def test_steps_in_panels_are_steps_on_the_matrix(d, w, m, n_next, adam, seed):
         z = np.full((len(following), w), np.nan)
         sweep.sweep(
             *panels, packed(x, picks[t]), gradient, packed(x, following),
-            sweep.ADAM if adam else sweep.SGD, c, t == 0, t == 2, z, out,
+            sweep.ADAM if adam else sweep.SGD, c, t == 0, t == 2,
+            memory(len(picks[t]), w), memory(len(following), w), z, out,
         )  # fmt: skip
         g = x[picks[t]].T @ gradient
         if adam:
