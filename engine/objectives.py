@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import ClassVar
 
 import numpy as np
@@ -10,8 +11,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from xmg.engine.heads import Theta
-from xmg.engine.kernels import contrast, descend, gradients
+from xmg.engine.kernels import contrast, gradients
 from xmg.engine.kernels.descend import Layer, Steps
+from xmg.engine.kernels.span import Span
 from xmg.engine.losses import alignment_loss
 
 _KINDS = {
@@ -57,10 +59,12 @@ class Alignment:
         )  # fmt: skip
         return value, {"source": d_s, "target": d_t}
 
-    def descend(self, layers: Mapping[str, Layer], rest: Theta, steps: Steps) -> list[float]:
+    def descend(
+        self, kernels: ModuleType, layers: Mapping[str, Layer | Span], rest: Theta, steps: Steps
+    ) -> list[float]:
         """Take all steps on heads that are nothing but first layers; the losses before each."""
         losses = np.empty(len(steps.constants))
-        descend.alignment(layers["source"], layers["target"], steps, self._settings, losses)
+        kernels.alignment(layers["source"], layers["target"], steps, self._settings, losses)
         return losses.tolist()
 
     @property
@@ -92,9 +96,11 @@ class Classification:
         )  # fmt: skip
         return value, {"source": d_rows, "phi": d_phi}
 
-    def descend(self, layers: Mapping[str, Layer], rest: Theta, steps: Steps) -> list[float]:
+    def descend(
+        self, kernels: ModuleType, layers: Mapping[str, Layer | Span], rest: Theta, steps: Steps
+    ) -> list[float]:
         """Take all steps on a head that is nothing but a first layer; the losses before each."""
         losses = np.empty(len(steps.constants))
         phi, labels = rest["phi"].numpy(), self.labels.contiguous().numpy()
-        descend.classification(layers["source"], phi, steps, labels, self.tau, losses)
+        kernels.classification(layers["source"], phi, steps, labels, self.tau, losses)
         return losses.tolist()

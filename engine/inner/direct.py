@@ -28,9 +28,9 @@ def descend(
     outs = {n: torch.empty_like(theta[n]) if n not in into else into[n] for n in phase.heads}
     layers = {n: _layer(phase, n, theta[n].contiguous(), n_steps, outs[n]) for n in phase.heads}
     rest = {n: theta[n].detach().clone(memory_format=torch.contiguous_format) for n in phase.rest}
-    steps = _steps(optimizer, n_steps, next(iter(layers.values())).w.dtype)
+    steps = steps_of(optimizer, n_steps, next(iter(layers.values())).w.dtype)
     if all(head == Linear() for head in phase.heads.values()):
-        losses = phase.objective.descend(layers, rest, steps)
+        losses = phase.objective.descend(kernels, layers, rest, steps)
     else:
         losses = _with_tails(theta, phase, layers, rest, steps)
     return {**theta, **outs, **rest}, losses
@@ -51,7 +51,7 @@ def _with_tails(
             torch.from_numpy(layer.d).copy_(found[name])
             kernels.step(layer, steps, t)
         for name, w in rest.items():
-            kernels.dense_step(steps, t, *map(_flat, (w, found[name], *moments[name])))
+            kernels.dense_step(steps, t, *map(flat, (w, found[name], *moments[name])))
         losses.append(value)
     return losses
 
@@ -75,13 +75,14 @@ def _layer(phase: Phase, name: str, start: Tensor, n_steps: int, out: Tensor) ->
     )  # fmt: skip
 
 
-def _flat(x: Tensor) -> sweep.Array:
-    flat: sweep.Array = x.reshape(-1).numpy()
-    return flat
+def flat(x: Tensor) -> sweep.Array:
+    """The numbers of a parameter, shared where it is contiguous."""
+    numbers: sweep.Array = x.reshape(-1).numpy()
+    return numbers
 
 
 @cache
-def _steps(optimizer: Optimizer, n_steps: int, dtype: np.dtype[np.floating]) -> Steps:
+def steps_of(optimizer: Optimizer, n_steps: int, dtype: np.dtype[np.floating]) -> Steps:
     """What each step multiplies by, in the precision of the weights."""
     if optimizer.kind == "sgd":
         numbers = [(optimizer.momentum, optimizer.weight_decay, optimizer.rate)] * n_steps

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Literal, Protocol
 
 from torch import Tensor
 
 from xmg.engine.heads import Head, Theta
 from xmg.engine.kernels.descend import Layer, Steps
+from xmg.engine.kernels.span import Span
 
 
 class Objective(Protocol):
@@ -23,10 +25,12 @@ class Objective(Protocol):
     def gradient(self, y: Mapping[str, Tensor], t: int) -> tuple[float, Theta]:
         """The same with its gradients by all of y, without autograd."""
 
-    def descend(self, layers: Mapping[str, Layer], rest: Theta, steps: Steps) -> list[float]:
+    def descend(
+        self, kernels: ModuleType, layers: Mapping[str, Layer | Span], rest: Theta, steps: Steps
+    ) -> list[float]:
         """Take all steps on heads that are nothing but first layers, and on `rest` in place.
 
-        Returns the loss before each step.
+        kernels: of the solver, whose layers these are. Returns the loss before each step.
         """
 
 

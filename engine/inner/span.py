@@ -12,94 +12,81 @@ some of the rows takes those of Z and adds to those of B. Adam divides each elem
 scale and leaves the span, so it is not for this solver.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from xmg.engine.heads import Theta
+from xmg.engine.heads import Linear, Theta
+from xmg.engine.inner.direct import flat, steps_of
 from xmg.engine.inner.phase import Optimizer, Phase
+from xmg.engine.inner.scratch import scratch
 from xmg.engine.inner.tail import gradients
+from xmg.engine.kernels import span as kernels
+from xmg.engine.kernels.descend import Steps, dense_step
+from xmg.engine.kernels.span import Span
 
 
 def descend(
     theta: Theta, phase: Phase, n_steps: int, optimizer: Optimizer, into: Theta
 ) -> tuple[Theta, list[float]]:
     """Take n_steps on the phase's loss as `reference.descend` does, by SGD."""
-    layers = {name: _Layer.at(phase, name, theta[name]) for name in phase.heads}
-    rest = {name: _Dense(theta[name], torch.zeros_like(theta[name])) for name in phase.rest}
+    layers = {name: _span(phase, name, theta[name], n_steps) for name in phase.heads}
+    rest = {n: theta[n].detach().clone(memory_format=torch.contiguous_format) for n in phase.rest}
+    steps = steps_of(optimizer, n_steps, next(iter(layers.values())).a.dtype)
+    if all(head == Linear() for head in phase.heads.values()):
+        losses = phase.objective.descend(kernels, layers, rest, steps)
+    else:
+        losses = _with_tails(theta, phase, layers, rest, steps)
+    moved = {
+        name: _weight(layer, phase.rows[name], theta[name], into.get(name))
+        for name, layer in layers.items()
+    }
+    return {**theta, **moved, **rest}, losses
+
+
+def _with_tails(
+    theta: Theta, phase: Phase, layers: dict[str, Span], rest: Theta, steps: Steps
+) -> list[float]:
+    """Step by step, with autograd's gradients of what follows the first layers."""
+    z = {name: torch.from_numpy(layer.z) for name, layer in layers.items()}
+    moments = {name: torch.empty_like(value) for name, value in rest.items()}
     losses = []
-    for t in range(n_steps):
-        z = {name: layer.project(t) for name, layer in layers.items()}
-        now = {**theta, **{name: part.value for name, part in rest.items()}}
-        value, found = gradients(phase, now, z, t)
+    for t in range(len(steps.constants)):
+        for layer in layers.values():
+            kernels.project(layer, t)
+        value, found = gradients(phase, {**theta, **rest}, z, t)
         for name, layer in layers.items():
-            layer.step(found[name], t, optimizer)
-        for name, part in rest.items():
-            part.step(found[name], optimizer)
+            torch.from_numpy(layer.d).copy_(found[name])
+            kernels.step(layer, steps, t)
+        for name, w in rest.items():
+            b = flat(moments[name])
+            dense_step(steps, t, flat(w), flat(found[name]), b, b)
         losses.append(value)
-    moved = {name: layer.weight(theta[name], into.get(name)) for name, layer in layers.items()}
-    return {**theta, **moved, **{name: part.value for name, part in rest.items()}}, losses
+    return losses
 
 
-@dataclass(slots=True)
-class _Layer:
-    """A first layer as c W_0 + X^T A, seen through the rows X."""
+def _span(phase: Phase, name: str, weight: Tensor, n_steps: int) -> Span:
+    """A head's first layer before its first step, over memory that this thread keeps."""
+    rows, picks = phase.rows[name], phase.picks.get(name)
+    n, width, fixed = len(rows), weight.shape[1], picks is None
+    picks = torch.arange(n)[None] if picks is None else picks[:n_steps].contiguous()
 
-    rows: Tensor  # X (n, d)
-    picks: Tensor | None  # (T, m)
-    gram: Tensor  # K (n, n)
-    start: Tensor  # Z_0 (n, h)
-    a: Tensor  # (n, h)
-    b: Tensor | None  # (n, h), where the optimizer remembers or decays
-    c: float = 1.0
-    beta: float = 0.0
+    def kept(use: str, *shape: int) -> Tensor:
+        return scratch(f"span's {use} of {name}", weight, shape)
 
-    @classmethod
-    def at(cls, phase: Phase, name: str, weight: Tensor) -> "_Layer":
-        rows = phase.rows[name]
-        start = rows @ weight
-        return cls(rows, phase.picks.get(name), rows @ rows.T, start, torch.zeros_like(start), None)
-
-    def project(self, t: int) -> Tensor:
-        """Z of the rows that step t reads."""
-        if self.picks is None:
-            return torch.addmm(self.start, self.gram, self.a, beta=self.c)
-        picks = self.picks[t]
-        return torch.addmm(self.start[picks], self.gram[picks], self.a, beta=self.c)
-
-    def step(self, gradient: Tensor, t: int, optimizer: Optimizer) -> None:
-        if not (optimizer.momentum or optimizer.weight_decay):
-            self._add(self.a, gradient, t, -optimizer.rate)
-            return
-        self.b = torch.zeros_like(self.a) if self.b is None else self.b
-        self.b.mul_(optimizer.momentum).add_(self.a, alpha=optimizer.weight_decay)
-        self._add(self.b, gradient, t, 1.0)
-        self.beta = optimizer.momentum * self.beta + optimizer.weight_decay * self.c
-        self.a.sub_(self.b, alpha=optimizer.rate)
-        self.c -= optimizer.rate * self.beta
-
-    def _add(self, to: Tensor, gradient: Tensor, t: int, alpha: float) -> None:
-        """Add to the rows that step t read; a row that it read twice moves twice."""
-        if self.picks is None:
-            to.add_(gradient, alpha=alpha)
-        else:
-            to.index_add_(0, self.picks[t], gradient, alpha=alpha)
-
-    def weight(self, start: Tensor, into: Tensor | None) -> Tensor:
-        if into is start:
-            return into.addmm_(self.rows.T, self.a, beta=self.c)
-        return torch.addmm(start, self.rows.T, self.a, beta=self.c, out=into)
+    gram = torch.mm(rows, rows.T, out=kept("gram", n, n))
+    start = torch.mm(rows, weight, out=kept("start", n, width))
+    a, b = (kept(use, n, width).zero_().numpy() for use in "ab")
+    z, unit, d = (kept(use, picks.shape[1], width).numpy() for use in ("z", "unit", "d"))
+    scales, moved = weight.new_tensor([1.0, 0.0]), torch.zeros(n, dtype=torch.bool)
+    return Span(
+        gram.numpy(), start.numpy(), picks.numpy(), fixed, a, b, scales.numpy(), moved.numpy(),
+        z, unit, d,
+    )  # fmt: skip
 
 
-@dataclass(slots=True)
-class _Dense:
-    """A parameter stepped as it is."""
-
-    value: Tensor
-    b: Tensor
-
-    def step(self, gradient: Tensor, optimizer: Optimizer) -> None:
-        decayed = gradient.add(self.value, alpha=optimizer.weight_decay)
-        self.b.mul_(optimizer.momentum).add_(decayed)
-        self.value = self.value.sub(self.b, alpha=optimizer.rate)
+def _weight(layer: Span, rows: Tensor, start: Tensor, into: Tensor | None) -> Tensor:
+    """c W_0 + X^T A."""
+    a, c = torch.from_numpy(layer.a), float(layer.scales[0])
+    if into is start:
+        return into.addmm_(rows.T, a, beta=c)
+    return torch.addmm(start, rows.T, a, beta=c, out=into)

@@ -1,0 +1,99 @@
+"""All SGD steps of a task in the span of its rows, in one call; see xmg.engine.inner.span."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from xmg.engine.kernels import gradients
+from xmg.engine.kernels.descend import Steps
+from xmg.engine.kernels.sweep import sgd_step
+
+Array = npt.NDArray[np.floating]
+Rows = npt.NDArray[np.int64]
+
+
+class Span(NamedTuple):
+    """A first layer as c W_0 + X^T A, seen through its rows X (n, d)."""
+
+    gram: Array  # K = X X^T
+    start: Array  # Z_0 = X W_0
+    picks: Rows  # (T, m): step t reads rows picks[t]
+    fixed: bool  # all steps read the same
+    a: Array  # (n, h)
+    b: Array  # (n, h): momentum
+    scales: Array  # (2,): c and beta
+    moved: npt.NDArray[np.bool_]  # (n,): whether a row of A is not zero
+    z: Array  # (m, h): projections
+    unit: Array  # (m, h): the same, of length 1
+    d: Array  # (m, h): gradients by projections
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def project(span: Span, t: int) -> None:
+    """z = c Z_0 + K A, for the rows that step t reads."""
+    picks = span.picks[0 if span.fixed else t]
+    for i in range(picks.size):
+        z, gram, start = span.z[i], span.gram[picks[i]], span.start[picks[i]]
+        for k in range(z.size):
+            z[k] = span.scales[0] * start[k]
+        for j in range(gram.size):
+            if span.moved[j]:
+                _add(z, gram[j], span.a[j])
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _add(to: Array, scale: Any, row: Array) -> None:
+    for k in range(to.size):
+        to[k] += scale * row[k]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def step(span: Span, steps: Steps, t: int) -> None:
+    """B <- mu B + D + lambda A, beta <- mu beta + lambda c; A <- A - rate B, c <- c - rate beta."""
+    picks = span.picks[0 if span.fixed else t]
+    momentum, decay, rate = steps.constants[t][0], steps.constants[t][1], steps.constants[t][2]
+    for j in range(span.moved.size):
+        if span.moved[j]:
+            a, b = span.a[j], span.b[j]
+            for k in range(a.size):
+                b[k] = momentum * b[k] + decay * a[k]
+    for i in range(picks.size):  # a row that is read twice moves twice
+        _add(span.b[picks[i]], span.b.dtype.type(1), span.d[i])
+        span.moved[picks[i]] = True
+    for j in range(span.moved.size):
+        if span.moved[j]:
+            _add(span.a[j], -rate, span.b[j])
+    span.scales[1] = momentum * span.scales[1] + decay * span.scales[0]
+    span.scales[0] -= rate * span.scales[1]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def alignment(
+    source: Span, target: Span, steps: Steps, loss: tuple[int, float, int, bool], losses: Array
+) -> None:
+    """Descend `gradients.alignment`, `loss` being its settings; losses (T,) before each step."""
+    kind, constant, n_sets, shared = loss
+    for t in range(losses.size):
+        project(source, t)
+        project(target, t)
+        losses[t] = gradients.alignment(
+            source.z, target.z, kind, constant, n_sets, shared, source.unit, target.unit, source.d,
+            target.d,
+        )  # fmt: skip
+        step(source, steps, t)
+        step(target, steps, t)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def classification(
+    source: Span, phi: Array, steps: Steps, labels: Rows, tau: float, losses: Array
+) -> None:
+    """Descend `gradients.classification`, phi (w, C) in place; labels (T, m)."""
+    d_phi, b = np.empty_like(phi), np.empty(phi.size, phi.dtype)
+    for t in range(losses.size):
+        project(source, t)
+        losses[t] = gradients.classification(source.z, phi, labels[t], tau, source.d, d_phi)
+        step(source, steps, t)
+        sgd_step(phi.ravel(), d_phi.ravel(), b, steps.constants[t], t == 0)
