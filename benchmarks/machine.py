@@ -45,7 +45,15 @@ def cores() -> int:
 
 
 def medians(rounds: int, contestants: Mapping[str, Callable[[int], float]]) -> dict[str, float]:
-    """Call each with the round's number; the median by name. Round 0 is a warm-up.
+    """The median of each contestant's `measured` figures, by name."""
+    found = measured(rounds, contestants)
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def measured(
+    rounds: int, contestants: Mapping[str, Callable[[int], float]]
+) -> dict[str, list[float]]:
+    """Call each with the round's number; all figures by name, by round. Round 0 is a warm-up.
 
     The order changes with each round: a disk may still be at work for the one before.
     """
@@ -54,7 +62,7 @@ def medians(rounds: int, contestants: Mapping[str, Callable[[int], float]]) -> d
     for r in range(rounds + 1):
         for name in rng.sample(list(contestants), len(contestants)):
             found[name].append(contestants[name](r))
-    return {name: statistics.median(values[1:]) for name, values in found.items()}
+    return {name: values[1:] for name, values in found.items()}
 
 
 def rate(call: Callable[[T], object], batches: Sequence[T]) -> float:

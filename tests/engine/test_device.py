@@ -1,0 +1,84 @@
+"""Batches of tasks on a device: the same result with features held there or read when needed.
+
+Where there is no CUDA device, all runs on the CPU but the capture of the graph.
+"""
+
+import pytest
+import synthetic
+import torch
+from torch.testing import assert_close
+
+from xmg.engine import device
+from xmg.engine.device import Sides, captured
+from xmg.engine.fronts import fit_fronts
+from xmg.engine.inputs import draw, draw_rows, whiten
+from xmg.engine.problem import open_problem
+from xmg.engine.run import load_state
+from xmg.engine.train import meta_train
+
+
+@pytest.fixture
+def files(tmp_path):
+    return synthetic.write_pair(tmp_path, n_classes=10, per_class=12, latent=4, dim=6)
+
+
+def config_of(files, **settings):
+    small = {"iterations": 5, "inner_steps": 2, "k_pairs": 1, "width": 8, "meta_batch": 3}
+    return synthetic.config_of(*files, **{**small, "solver": "batched", **settings})
+
+
+@pytest.fixture
+def held(monkeypatch):
+    monkeypatch.setattr(device, "_free", lambda _: 1e12)
+
+
+def test_held_rows_are_the_whitened_rows(files, held, monkeypatch):
+    monkeypatch.setattr(device, "_BLOCK", 7)
+    config = config_of(files)
+    train = open_problem(config).train
+    fronts = fit_fronts(train, config.width)
+    sides = Sides.on(torch.device("cpu"), train, fronts)
+    assert sides.source.table is not None and len(sides.target.table) == 120
+    stacked = sides.stacked([draw_rows(train, config, j) for j in range(3)], config)
+    for t in range(3):
+        alone = whiten(draw(train, config, t), fronts)
+        for part in ("source", "target", "shots"):
+            assert_close(getattr(stacked, part)[t], getattr(alone, part))
+    assert torch.equal(stacked.labels, alone.labels) and stacked.n_pairs == alone.n_pairs
+
+
+def test_holding_features_does_not_change_a_run(tmp_path, files, held, monkeypatch):
+    one = meta_train(config_of(files), tmp_path / "held")
+    monkeypatch.setattr(device, "_free", lambda _: 0)
+    two = meta_train(config_of(files), tmp_path / "read")
+    for name, value in one.theta.items():
+        assert_close(two.theta[name], value)
+
+
+def test_features_beyond_half_of_the_memory_are_read(files, monkeypatch):
+    config = config_of(files)
+    train = open_problem(config).train
+    fronts = fit_fronts(train, config.width)
+    n_bytes = 120 * fronts.target.offset.numel() * 4
+    for free, held in ((2 * n_bytes, True), (2 * n_bytes - 2, False)):
+        monkeypatch.setattr(device, "_free", lambda _, free=free: free)
+        side = device.Side.on(torch.device("cpu"), train.target, fronts.target)
+        assert (side.table is not None) is held
+
+
+def test_without_cuda_the_step_is_run_as_it_is():
+    def step():
+        return {}
+
+    assert captured(step, {"a": torch.zeros(1)}) is step
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("meta_optimizer", ["sgd", "adam"])
+def test_a_run_on_cuda_is_that_on_the_cpu(tmp_path, files, meta_optimizer):
+    settings = {"meta_optimizer": meta_optimizer, "meta_step": 0.1, "meta_schedule": "linear"}
+    meta_train(config_of(files, **settings), tmp_path / "cpu")
+    meta_train(config_of(files, device="cuda", **settings), tmp_path / "cuda")
+    one, two = (load_state(tmp_path / run / "last.safetensors") for run in ("cpu", "cuda"))
+    for name, value in one.theta.items():
+        assert_close(two.theta[name], value, rtol=1e-3, atol=1e-3)
