@@ -14,12 +14,19 @@ _SPARE = 8  # how many times the wanted rows one try looks through
 
 @njit(cache=True)
 def choose(key: np.uint64, n: int, k: int) -> Rows:
-    """First k entries of a uniform permutation of range(n); O(k^2) whatever n.
+    """First k entries of a uniform permutation of range(n); O(k^2) whatever n."""
+    chosen: Rows = choose_into(key, n, k, np.empty((3, k), np.int64))
+    return chosen
+
+
+@njit(cache=True)
+def choose_into(key: np.uint64, n: int, k: int, memory: Rows) -> Rows:
+    """The same in memory (3, k or more) that is given, of which it returns a part.
 
     Fisher-Yates on a virtual array: slot[j] is the place that step j overwrote and held[j]
     what it put there.
     """
-    chosen, slot, held = np.empty(k, np.int64), np.empty(k, np.int64), np.empty(k, np.int64)
+    chosen, slot, held = memory[0], memory[1], memory[2]
     for i in range(k):
         r = i + below(key, i, n - i)
         at_r, at_i = r, np.int64(i)
@@ -27,14 +34,17 @@ def choose(key: np.uint64, n: int, k: int) -> Rows:
             at_r = held[j] if slot[j] == r else at_r
             at_i = held[j] if slot[j] == i else at_i
         chosen[i], slot[i], held[i] = at_r, r, at_i
-    return chosen
+    return chosen[:k]
 
 
 @njit(cache=True)
-def _split_recordings(key: np.uint64, rows: Rows, groups: Rows, support: Rows, query: Rows) -> bool:
+def _split_recordings(
+    key: np.uint64, rows: Rows, groups: Rows, support: Rows, query: Rows, memory: Rows
+) -> bool:
     """Fill query, then support with rows of recordings that query does not hold."""
     q = query.size
-    order = choose(key, rows.size, min(rows.size, _SPARE * (q + support.size)))
+    n = min(rows.size, _SPARE * (q + support.size))
+    order = choose_into(key, rows.size, n, memory)
     for j in range(q):
         query[j] = rows[order[j]]
     filled = 0
@@ -50,19 +60,21 @@ def _split_recordings(key: np.uint64, rows: Rows, groups: Rows, support: Rows, q
 
 
 @njit(cache=True)
-def _draw_class(key: np.uint64, rows: Rows, groups: Rows, support: Rows, query: Rows) -> bool:
+def _draw_class(
+    key: np.uint64, rows: Rows, groups: Rows, support: Rows, query: Rows, memory: Rows
+) -> bool:
     """Queries first: with one key, every shot count meets the same queries and the support of
     1 shot lies inside that of 5."""
     q = query.size
     if groups.size == 0:
-        order = choose(key, rows.size, q + support.size)
+        order = choose_into(key, rows.size, q + support.size, memory)
         for j in range(q):
             query[j] = rows[order[j]]
         for j in range(support.size):
             support[j] = rows[order[q + j]]
         return True
     for attempt in range(_TRIES):
-        if _split_recordings(child(key, attempt), rows, groups, support, query):
+        if _split_recordings(child(key, attempt), rows, groups, support, query, memory):
             return True
     return False
 
@@ -88,16 +100,20 @@ def tasks(  # noqa: PLR0913, PLR0917 - kernels take arrays, not objects
     episode could be filled.
     """
     n_way = support.shape[1]
+    memory = np.empty((3, _SPARE * (support.shape[2] + query.shape[2])), np.int64)
+    of_classes = np.empty((3, n_way), np.int64)
     filled = np.ones(support.shape[0], np.bool_)
     for e in range(support.shape[0]):
         episode = child(key, first + e)
         drawn = (
-            choices[e] if choices.shape[1] else choose(child(episode, _CLASSES), starts.size, n_way)
+            choices[e]
+            if choices.shape[1]
+            else choose_into(child(episode, _CLASSES), starts.size, n_way, of_classes)
         )
         for c in range(n_way):
             members = index[starts[drawn[c]] : starts[drawn[c]] + sizes[drawn[c]]]
             stream = child(child(episode, _ROWS), c)
-            if not _draw_class(stream, members, groups, support[e, c], query[e, c]):
+            if not _draw_class(stream, members, groups, support[e, c], query[e, c], memory):
                 filled[e] = False
     return filled
 
