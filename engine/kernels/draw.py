@@ -15,8 +15,9 @@ _SPARE = 8  # how many times the wanted rows one try looks through
 @njit(cache=True)
 def choose(key: np.uint64, n: int, k: int) -> Rows:
     """First k entries of a uniform permutation of range(n); O(k^2) whatever n."""
-    chosen: Rows = choose_into(key, n, k, np.empty((3, k), np.int64))
-    return chosen
+    memory = np.empty((3, k), np.int64)
+    choose_into(key, n, k, memory)
+    return memory.ravel()[:k]
 
 
 @njit(cache=True)
