@@ -17,12 +17,14 @@ def choose(key: np.uint64, n: int, k: int) -> Rows:
     """First k entries of a uniform permutation of range(n); O(k^2) whatever n."""
     memory = np.empty((3, k), np.int64)
     choose_into(key, n, k, memory)
-    return memory.ravel()[:k]
+    chosen = np.empty(k, np.int64)
+    chosen[:] = memory[0]
+    return chosen
 
 
 @njit(cache=True)
-def choose_into(key: np.uint64, n: int, k: int, memory: Rows) -> Rows:
-    """The same in memory (3, k or more) that is given, of which it returns a part.
+def choose_into(key: np.uint64, n: int, k: int, memory: Rows) -> None:
+    """The same into the first of three rows of memory, each of k numbers or more.
 
     Fisher-Yates on a virtual array: slot[j] is the place that step j overwrote and held[j]
     what it put there.
@@ -35,7 +37,6 @@ def choose_into(key: np.uint64, n: int, k: int, memory: Rows) -> Rows:
             at_r = held[j] if slot[j] == r else at_r
             at_i = held[j] if slot[j] == i else at_i
         chosen[i], slot[i], held[i] = at_r, r, at_i
-    return chosen[:k]
 
 
 @njit(cache=True)
@@ -45,7 +46,8 @@ def _split_recordings(
     """Fill query, then support with rows of recordings that query does not hold."""
     q = query.size
     n = min(rows.size, _SPARE * (q + support.size))
-    order = choose_into(key, rows.size, n, memory)
+    choose_into(key, rows.size, n, memory)
+    order = memory[0, :n]
     for j in range(q):
         query[j] = rows[order[j]]
     filled = 0
@@ -68,7 +70,8 @@ def _draw_class(
     1 shot lies inside that of 5."""
     q = query.size
     if groups.size == 0:
-        order = choose_into(key, rows.size, q + support.size, memory)
+        choose_into(key, rows.size, q + support.size, memory)
+        order = memory[0]
         for j in range(q):
             query[j] = rows[order[j]]
         for j in range(support.size):
@@ -106,11 +109,11 @@ def tasks(  # noqa: PLR0913, PLR0917 - kernels take arrays, not objects
     filled = np.ones(support.shape[0], np.bool_)
     for e in range(support.shape[0]):
         episode = child(key, first + e)
-        drawn = (
-            choices[e]
-            if choices.shape[1]
-            else choose_into(child(episode, _CLASSES), starts.size, n_way, of_classes)
-        )
+        if choices.shape[1]:
+            of_classes[0] = choices[e]
+        else:
+            choose_into(child(episode, _CLASSES), starts.size, n_way, of_classes)
+        drawn = of_classes[0]
         for c in range(n_way):
             members = index[starts[drawn[c]] : starts[drawn[c]] + sizes[drawn[c]]]
             stream = child(child(episode, _ROWS), c)
