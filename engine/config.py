@@ -72,7 +72,7 @@ class Config(BaseModel):
     # Inner loop
     device: Literal["cpu", "cuda"] = "cpu"
     solver: Literal["auto", "reference", "direct", "span", "batched"] = "auto"
-    batch: Positive | None = None  # pairs, or shots, that a step reads; all without it
+    batch: Annotated[int, Field(ge=2)] | None = None  # pairs, or shots, of a step; all without it
     optimizer: Literal["adam", "sgd"] = "adam"  # of the inner steps; sgd wants higher rates
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of sgd
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0  # of sgd
