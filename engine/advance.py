@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 import torch
 
 from xmg.cache import XmgError
-from xmg.engine.compute import one_thread_each
+from xmg.engine.compute import Each, one_thread_each
 from xmg.engine.config import Config
 from xmg.engine.device import Sides, Stepper
 from xmg.engine.fronts import Fronts
@@ -45,20 +45,28 @@ def advancing(train: MetaTrain, state: State, config: Config) -> Iterator[Iterat
         yield _batches(train, sides, theta, outer, config, numbers)
         return
     with one_thread_each(config.meta_batch) as each:
+        yield _one_by_one(train, state.fronts, theta, outer, config, numbers, each)
 
-        def prepare(i: int) -> list[Episode]:
-            return [_whitened(train, state.fronts, config, j) for j in _tasks_of(i, config)]
 
-        yield (
-            Advance(
-                i,
-                croma.meta_iteration(theta, outer, tasks, config, i, each),
-                croma.solvers(tasks[0], config),
-                theta,
-                outer,
-            )
-            for i, tasks in _ahead(numbers, prepare)
-        )
+def _one_by_one(
+    train: MetaTrain,
+    fronts: Fronts,
+    theta: Theta,
+    outer: Theta,
+    config: Config,
+    numbers: range,
+    each: Each,
+) -> Iterator[Advance]:
+    """Meta-iterations whose tasks are adapted to one by one, or side by side."""
+
+    def prepare(i: int) -> list[Episode]:
+        return [whiten(draw(train, config, j), fronts) for j in _tasks_of(i, config)]
+
+    solvers: dict[str, str] = {}
+    for i, tasks in _ahead(numbers, prepare):
+        solvers = solvers or croma.solvers(tasks[0], config)  # alike for all
+        losses = croma.meta_iteration(theta, outer, tasks, config, i, each)
+        yield Advance(i, losses, solvers, theta, outer)
 
 
 def _batches(
@@ -87,10 +95,6 @@ def device_of(config: Config) -> torch.device:
 def _tasks_of(i: int, config: Config) -> range:
     """Numbers of the tasks of meta-iteration i."""
     return range(i * config.meta_batch, (i + 1) * config.meta_batch)
-
-
-def _whitened(train: MetaTrain, fronts: Fronts, config: Config, j: int) -> Episode:
-    return whiten(draw(train, config, j), fronts)
 
 
 def _ahead(numbers: range, prepare: Callable[[int], T]) -> Iterator[tuple[int, T]]:

@@ -91,7 +91,7 @@ class Stepper:
 
     def __init__(self, theta: Theta, outer: Theta, first: Episode, config: Config) -> None:
         self.theta, self.outer, self.config = theta, outer, config
-        self.episode = _copy(first)
+        self.episode = first  # memory that later episodes are copied to
         self.numbers = torch.zeros(3, device=first.source.device)
         self.run = captured(self._step, {**theta, **{f"outer.{n}": v for n, v in outer.items()}})
 
@@ -142,13 +142,3 @@ def captured(
 def _tensors(episode: Episode) -> list[Tensor]:
     found = [getattr(episode, field.name) for field in fields(episode)]
     return [value for value in found if isinstance(value, Tensor)]
-
-
-def _copy(episode: Episode) -> Episode:
-    return replace(
-        episode,
-        source=episode.source.clone(),
-        target=episode.target.clone(),
-        shots=episode.shots.clone(),
-        labels=episode.labels.clone(),
-    )

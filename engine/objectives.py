@@ -6,12 +6,11 @@ from types import ModuleType
 from typing import ClassVar
 
 import numpy as np
-import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from xmg.engine.heads import Theta
-from xmg.engine.kernels import contrast, gradients
+from xmg.engine.kernels import contrast
 from xmg.engine.kernels.descend import Layer, Steps
 from xmg.engine.kernels.span import Span
 from xmg.engine.losses import alignment_loss
@@ -49,26 +48,17 @@ class Alignment:
         z_neg = z_t[n:] if self.shared else z_t[n:].reshape(n, -1, z_t.shape[1])
         return alignment_loss(self.name, self.tau, self.margin, self.n_sets)(z_s, z_t[:n], z_neg)
 
-    def gradient(self, y: Mapping[str, Tensor], t: int) -> tuple[float, Theta]:
-        """The same, with its gradients written out."""
-        y_s, y_t = y["source"].contiguous(), y["target"].contiguous()
-        d_s, d_t = torch.empty_like(y_s), torch.empty_like(y_t)
-        value = gradients.alignment(
-            y_s.numpy(), y_t.numpy(), *self._settings, np.empty(y_s.shape, d_s.numpy().dtype),
-            np.empty(y_t.shape, d_t.numpy().dtype), d_s.numpy(), d_t.numpy(),
-        )  # fmt: skip
-        return value, {"source": d_s, "target": d_t}
-
     def descend(
         self, kernels: ModuleType, layers: Mapping[str, Layer | Span], rest: Theta, steps: Steps
     ) -> list[float]:
         """Take all steps on heads that are nothing but first layers; the losses before each."""
         losses = np.empty(len(steps.constants))
-        kernels.alignment(layers["source"], layers["target"], steps, self._settings, losses)
+        kernels.alignment(layers["source"], layers["target"], steps, self.settings, losses)
         return losses.tolist()
 
     @property
-    def _settings(self) -> tuple[int, float, int, bool]:
+    def settings(self) -> tuple[int, float, int, bool]:
+        """As the kernels take them: kind, temperature or margin, n_sets, shared."""
         constant = self.margin if self.name in _BY_MARGIN else self.tau
         return _KINDS[self.name], constant, self.n_sets, self.shared
 
@@ -85,16 +75,6 @@ class Classification:
         """By autograd's reading: the definition."""
         logits = F.normalize(y["source"], dim=-1) @ y["phi"] / self.tau
         return F.cross_entropy(logits, self.labels[t])
-
-    def gradient(self, y: Mapping[str, Tensor], t: int) -> tuple[float, Theta]:
-        """The same, with its gradients written out."""
-        rows, phi = y["source"].contiguous(), y["phi"]
-        d_rows, d_phi = torch.empty_like(rows), torch.empty_like(phi)
-        value = gradients.classification(
-            rows.numpy(), phi.numpy(), self.labels[t].numpy(), self.tau, d_rows.numpy(),
-            d_phi.numpy(),
-        )  # fmt: skip
-        return value, {"source": d_rows, "phi": d_phi}
 
     def descend(
         self, kernels: ModuleType, layers: Mapping[str, Layer | Span], rest: Theta, steps: Steps

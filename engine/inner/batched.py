@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 
 from xmg.engine.heads import Theta, project
-from xmg.engine.inner.phase import Optimizer, Phase
-
-_B1, _B2 = 0.9, 0.999  # of adam
+from xmg.engine.inner.phase import BETAS, TINY, Optimizer, Phase
 
 
 def descend(
@@ -75,6 +73,7 @@ def _step(
     if optimizer.kind == "sgd":
         m = optimizer.momentum * m + g + optimizer.weight_decay * w
         return w - optimizer.rate * m, (m, v)
-    m, v = _B1 * m + (1 - _B1) * g, _B2 * v + (1 - _B2) * g * g
-    size, scale = optimizer.rate / (1 - _B1 ** (t + 1)), (1 - _B2 ** (t + 1)) ** -0.5
-    return w - size * m / (v.sqrt() * scale + 1e-8), (m, v)
+    b1, b2 = BETAS
+    m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
+    size, scale = optimizer.corrected(t + 1)
+    return w - size * m / (v.sqrt() * scale + TINY), (m, v)

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xmg.engine.heads import Linear, Theta
-from xmg.engine.inner.phase import Optimizer, Phase
+from xmg.engine.heads import Theta
+from xmg.engine.inner.phase import BETAS, TINY, Optimizer, Phase
 from xmg.engine.inner.scratch import scratch
-from xmg.engine.inner.tail import gradients
+from xmg.engine.inner.tail import take
 from xmg.engine.kernels import descend as kernels
 from xmg.engine.kernels import sweep
 from xmg.engine.kernels.descend import Layer, Steps
@@ -27,33 +27,9 @@ def descend(
     """Take n_steps on the phase's loss as `reference.descend` does."""
     outs = {n: torch.empty_like(theta[n]) if n not in into else into[n] for n in phase.heads}
     layers = {n: _layer(phase, n, theta[n].contiguous(), n_steps, outs[n]) for n in phase.heads}
-    rest = {n: theta[n].detach().clone(memory_format=torch.contiguous_format) for n in phase.rest}
     steps = steps_of(optimizer, n_steps, next(iter(layers.values())).w.dtype)
-    if all(head == Linear() for head in phase.heads.values()):
-        losses = phase.objective.descend(kernels, layers, rest, steps)
-    else:
-        losses = _with_tails(theta, phase, layers, rest, steps)
+    rest, losses = take(kernels, theta, phase, layers, steps)
     return {**theta, **outs, **rest}, losses
-
-
-def _with_tails(
-    theta: Theta, phase: Phase, layers: dict[str, Layer], rest: Theta, steps: Steps
-) -> list[float]:
-    """Step by step, with autograd's gradients of what follows the first layers."""
-    z = {name: torch.from_numpy(layer.z) for name, layer in layers.items()}
-    for layer in layers.values():
-        kernels.first(layer)
-    moments = {n: (torch.empty_like(v), torch.empty_like(v)) for n, v in rest.items()}
-    losses = []
-    for t in range(len(steps.constants)):
-        value, found = gradients(phase, {**theta, **rest}, z, t)
-        for name, layer in layers.items():
-            torch.from_numpy(layer.d).copy_(found[name])
-            kernels.step(layer, steps, t)
-        for name, w in rest.items():
-            kernels.dense_step(steps, t, *map(flat, (w, found[name], *moments[name])))
-        losses.append(value)
-    return losses
 
 
 def _layer(phase: Phase, name: str, start: Tensor, n_steps: int, out: Tensor) -> Layer:
@@ -75,21 +51,14 @@ def _layer(phase: Phase, name: str, start: Tensor, n_steps: int, out: Tensor) ->
     )  # fmt: skip
 
 
-def flat(x: Tensor) -> sweep.Array:
-    """The numbers of a parameter, shared where it is contiguous."""
-    numbers: sweep.Array = x.reshape(-1).numpy()
-    return numbers
-
-
 @cache
 def steps_of(optimizer: Optimizer, n_steps: int, dtype: np.dtype[np.floating]) -> Steps:
     """What each step multiplies by, in the precision of the weights."""
     if optimizer.kind == "sgd":
         numbers = [(optimizer.momentum, optimizer.weight_decay, optimizer.rate)] * n_steps
         return Steps(sweep.SGD, np.array(numbers, dtype))
-    b1, b2 = 0.9, 0.999
+    b1, b2 = BETAS
     constants = [
-        (b1, 1 - b1, b2, 1 - b2, optimizer.rate / (1 - b1**t), (1 - b2**t) ** -0.5, 1e-8)
-        for t in range(1, n_steps + 1)
+        (b1, 1 - b1, b2, 1 - b2, *optimizer.corrected(t), TINY) for t in range(1, n_steps + 1)
     ]
     return Steps(sweep.ADAM, np.array(constants, dtype))

@@ -9,12 +9,10 @@ import torch
 from torch import Tensor
 
 from xmg.engine.heads import Theta
+from xmg.engine.inner.phase import BETAS, TINY
 from xmg.engine.inner.scratch import scratch
 
 Numbers = tuple[float, float, float] | Tensor  # (3,), on the device of theta
-
-
-_B1, _B2 = 0.9, 0.999  # of adam
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +38,8 @@ class Outer:
             "linear": 1 - i / n,
             "cosine": (1 + math.cos(math.pi * i / n)) / 2,
         }
-        corrections = 1 / (1 - _B1 ** (i + 1)), 1 / (1 - _B2 ** (i + 1))
-        return self.step * factor[self.schedule], *corrections
+        by_m, by_v = (1 / (1 - beta ** (i + 1)) for beta in BETAS)
+        return self.step * factor[self.schedule], by_m, by_v
 
     def begin(self, theta: Theta) -> Theta:
         """State before the first update, by name: b., m. and v. of each parameter."""
@@ -87,9 +85,9 @@ def update(theta: Theta, gradient: Theta, state: Theta, outer: Outer, numbers: N
         elif outer.kind == "momentum":
             theta[name].sub_(state[f"b.{name}"].mul_(outer.momentum).add_(g) * size)
         else:
-            m = state[f"m.{name}"].lerp_(g, 1 - _B1)
-            v = state[f"v.{name}"].mul_(_B2).addcmul_(g, g, value=1 - _B2)
-            theta[name].sub_(m * (size * by_m) / ((v * by_v).sqrt_() + 1e-8))
+            m = state[f"m.{name}"].lerp_(g, 1 - BETAS[0])
+            v = state[f"v.{name}"].mul_(BETAS[1]).addcmul_(g, g, value=1 - BETAS[1])
+            theta[name].sub_(m * (size * by_m) / ((v * by_v).sqrt_() + TINY))
 
 
 @torch.no_grad()

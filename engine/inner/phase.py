@@ -22,9 +22,6 @@ class Objective(Protocol):
     def loss(self, y: Mapping[str, Tensor], t: int) -> Tensor:
         """The loss of step t, a scalar."""
 
-    def gradient(self, y: Mapping[str, Tensor], t: int) -> tuple[float, Theta]:
-        """The same with its gradients by all of y, without autograd."""
-
     def descend(
         self, kernels: ModuleType, layers: Mapping[str, Layer | Span], rest: Theta, steps: Steps
     ) -> list[float]:
@@ -59,6 +56,9 @@ class Phase:
         return self.rows[name] if picks is None else self.rows[name][picks[t]]
 
 
+BETAS, TINY = (0.9, 0.999), 1e-8  # Adam's defaults
+
+
 @dataclass(frozen=True, slots=True)
 class Optimizer:
     """How a step follows from a gradient; state is fresh in every phase.
@@ -71,3 +71,9 @@ class Optimizer:
     rate: float
     momentum: float = 0.0
     weight_decay: float = 0.0
+
+    def corrected(self, t: int) -> tuple[float, float]:
+        """What step t = 1, 2, ... of adam scales m by, and sqrt(v): rate / (1 - b1^t) and
+        (1 - b2^t)^-1/2."""
+        b1, b2 = BETAS
+        return self.rate / (1 - b1**t), (1 - b2**t) ** -0.5

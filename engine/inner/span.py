@@ -15,13 +15,12 @@ scale and leaves the span, so it is not for this solver.
 import torch
 from torch import Tensor
 
-from xmg.engine.heads import Linear, Theta
-from xmg.engine.inner.direct import flat, steps_of
+from xmg.engine.heads import Theta
+from xmg.engine.inner.direct import steps_of
 from xmg.engine.inner.phase import Optimizer, Phase
 from xmg.engine.inner.scratch import scratch
-from xmg.engine.inner.tail import gradients
+from xmg.engine.inner.tail import take
 from xmg.engine.kernels import span as kernels
-from xmg.engine.kernels.descend import Steps, dense_step
 from xmg.engine.kernels.span import Span
 
 
@@ -30,38 +29,13 @@ def descend(
 ) -> tuple[Theta, list[float]]:
     """Take n_steps on the phase's loss as `reference.descend` does, by SGD."""
     layers = {name: _span(phase, name, theta[name], n_steps) for name in phase.heads}
-    rest = {n: theta[n].detach().clone(memory_format=torch.contiguous_format) for n in phase.rest}
     steps = steps_of(optimizer, n_steps, next(iter(layers.values())).a.dtype)
-    if all(head == Linear() for head in phase.heads.values()):
-        losses = phase.objective.descend(kernels, layers, rest, steps)
-    else:
-        losses = _with_tails(theta, phase, layers, rest, steps)
+    rest, losses = take(kernels, theta, phase, layers, steps)
     moved = {
         name: _weight(layer, phase.rows[name], theta[name], into.get(name))
         for name, layer in layers.items()
     }
     return {**theta, **moved, **rest}, losses
-
-
-def _with_tails(
-    theta: Theta, phase: Phase, layers: dict[str, Span], rest: Theta, steps: Steps
-) -> list[float]:
-    """Step by step, with autograd's gradients of what follows the first layers."""
-    z = {name: torch.from_numpy(layer.z) for name, layer in layers.items()}
-    moments = {name: torch.empty_like(value) for name, value in rest.items()}
-    losses = []
-    for t in range(len(steps.constants)):
-        for layer in layers.values():
-            kernels.project(layer, t)
-        value, found = gradients(phase, {**theta, **rest}, z, t)
-        for name, layer in layers.items():
-            torch.from_numpy(layer.d).copy_(found[name])
-            kernels.step(layer, steps, t)
-        for name, w in rest.items():
-            b = flat(moments[name])
-            dense_step(steps, t, flat(w), flat(found[name]), b, b)
-        losses.append(value)
-    return losses
 
 
 def _span(phase: Phase, name: str, weight: Tensor, n_steps: int) -> Span:

@@ -41,10 +41,11 @@ class Steps(NamedTuple):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def first(layer: Layer) -> None:
-    """Project the rows of step 0."""
-    pack_rows(layer.rows, layer.picks[0], layer.packed[0])
-    begin(layer.start, layer.w, layer.packed[0], layer.z_panels, layer.z)
+def project(layer: Layer, t: int) -> None:
+    """Project the rows of step 0; those of later steps the step before has projected."""
+    if t == 0:
+        pack_rows(layer.rows, layer.picks[0], layer.packed[0])
+        begin(layer.start, layer.w, layer.packed[0], layer.z_panels, layer.z)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -77,9 +78,9 @@ def alignment(
 ) -> None:
     """Descend `gradients.alignment`, `loss` being its settings; losses (T,) before each step."""
     kind, constant, n_sets, shared = loss
-    first(source)
-    first(target)
     for t in range(losses.size):
+        project(source, t)
+        project(target, t)
         losses[t] = gradients.alignment(
             source.z, target.z, kind, constant, n_sets, shared, source.unit, target.unit, source.d,
             target.d,
@@ -95,8 +96,8 @@ def classification(
     """Descend `gradients.classification`, phi (w, C) in place; labels (T, m)."""
     d_phi = np.empty_like(phi)
     m, v = np.empty(phi.size, phi.dtype), np.empty(phi.size, phi.dtype)
-    first(source)
     for t in range(losses.size):
+        project(source, t)
         losses[t] = gradients.classification(source.z, phi, labels[t], tau, source.d, d_phi)
         step(source, steps, t)
         dense_step(steps, t, phi.ravel(), d_phi.ravel(), m, v)

@@ -18,10 +18,7 @@ _SUMS = {"reassoc", "contract"}  # sums over a row in the order that vectors lik
 def unit(y: Array, z: Array, norms: Array) -> None:
     """z[i] = y[i] / max(|y[i]|, tiny) for y (n, w); norms (n,) is written with |y[i]|."""
     for i in range(y.shape[0]):
-        square = y[i, 0] * y[i, 0]
-        for j in range(1, y.shape[1]):
-            square += y[i, j] * y[i, j]
-        norms[i] = math.sqrt(square)
+        norms[i] = math.sqrt(_dot(y[i], y[i]))
         scale = 1 / max(norms[i], norms.dtype.type(_TINY))
         for j in range(y.shape[1]):
             z[i, j] = y[i, j] * scale
@@ -31,9 +28,7 @@ def unit(y: Array, z: Array, norms: Array) -> None:
 def through_unit(z: Array, norms: Array, d: Array) -> None:
     """Gradients d (n, w) by the unit rows z become those by y, in place: (d - z (z . d)) / |y|."""
     for i in range(z.shape[0]):
-        along = z[i, 0] * d[i, 0]
-        for j in range(1, z.shape[1]):
-            along += z[i, j] * d[i, j]
+        along = _dot(z[i], d[i])
         tiny = norms.dtype.type(_TINY)
         if norms[i] < tiny:  # there z is y / tiny
             along *= 0
@@ -51,7 +46,7 @@ def _dot(a: Array, b: Array) -> float:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=_SUMS)
-def _add(to: Array, scale: Any, row: Array) -> None:
+def add(to: Array, scale: Any, row: Array) -> None:
     """to += scale row, where there is anything to add."""
     if scale == 0:
         return
@@ -96,12 +91,12 @@ def alignment(  # noqa: PLR0913, PLR0917 - kernels take arrays, not objects
     d_s[:], d_t[:] = 0, 0
     for i in range(n):
         for j in range(n):
-            _add(d_s[i], d_pairs[i, j], z_t[j])
-            _add(d_t[j], d_pairs[i, j], z_s[i])
+            add(d_s[i], d_pairs[i, j], z_t[j])
+            add(d_t[j], d_pairs[i, j], z_s[i])
         for j in range(k):
             row = n + i * stride + j
-            _add(d_s[i], d_negatives[i, j], z_t[row])
-            _add(d_t[row], d_negatives[i, j], z_s[i])
+            add(d_s[i], d_negatives[i, j], z_t[row])
+            add(d_t[row], d_negatives[i, j], z_s[i])
     through_unit(z_s, norms_s, d_s)
     through_unit(z_t, norms_t, d_t)
     return value
@@ -133,8 +128,8 @@ def classification(
         total += math.log(mass)
         for c in range(p.size):
             by_cosine = p.dtype.type((p[c] / mass - (c == labels[i])) * share)
-            _add(d_y[i], by_cosine, columns[c])
-            _add(d_columns[c], by_cosine, z[i])
+            add(d_y[i], by_cosine, columns[c])
+            add(d_columns[c], by_cosine, z[i])
     through_unit(z, norms, d_y)
     d_phi[:] = d_columns.T
     return float(total / len(y))

@@ -1,6 +1,6 @@
 """All SGD steps of a task in the span of its rows, in one call; see xmg.engine.inner.span."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -40,13 +40,7 @@ def project(span: Span, t: int) -> None:
             z[k] = span.scales[0] * start[k]
         for j in range(gram.size):
             if span.moved[j]:
-                _add(z, gram[j], span.a[j])
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _add(to: Array, scale: Any, row: Array) -> None:
-    for k in range(to.size):
-        to[k] += scale * row[k]
+                gradients.add(z, gram[j], span.a[j])
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
@@ -60,11 +54,11 @@ def step(span: Span, steps: Steps, t: int) -> None:
             for k in range(a.size):
                 b[k] = momentum * b[k] + decay * a[k]
     for i in range(picks.size):  # a row that is read twice moves twice
-        _add(span.b[picks[i]], span.b.dtype.type(1), span.d[i])
+        gradients.add(span.b[picks[i]], span.b.dtype.type(1), span.d[i])
         span.moved[picks[i]] = True
     for j in range(span.moved.size):
         if span.moved[j]:
-            _add(span.a[j], -rate, span.b[j])
+            gradients.add(span.a[j], -rate, span.b[j])
     span.scales[1] = momentum * span.scales[1] + decay * span.scales[0]
     span.scales[0] -= rate * span.scales[1]
 

@@ -48,12 +48,6 @@ class Quartic:
     def loss(self, y, t):
         return ((y["a"] * y["b"]) ** 4).sum() + (y["b"] ** 2).sum()
 
-    def gradient(self, y, t):
-        given = {name: y[name].detach().requires_grad_() for name in ("a", "b")}
-        value = self.loss(given, t)
-        found = torch.autograd.grad(value, list(given.values()))
-        return float(value.detach()), dict(zip(given, found, strict=True))
-
 
 def quartic(x):
     """Such a phase, and its twin."""
