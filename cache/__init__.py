@@ -4,6 +4,7 @@ from xmg.cache.errors import XmgError
 from xmg.cache.exchange.arrays import from_arrays
 from xmg.cache.identity import FeatureSpec, Listing, Reject
 from xmg.cache.read import FeatureFile, decode
+from xmg.cache.sealed import Sealed
 from xmg.cache.write import FeatureWriter
 from xmg.cache.writing.rows import RowWriter
 
@@ -14,6 +15,7 @@ __all__ = [
     "Listing",
     "Reject",
     "RowWriter",
+    "Sealed",
     "XmgError",
     "decode",
     "from_arrays",

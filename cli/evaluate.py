@@ -54,7 +54,7 @@ def to_json(runs: Sequence[Path], results: "Sequence[Sequence[Result]]") -> str:
             "mean": r.mean,
             "std": r.std,
             "accuracies": r.accuracies,
-            "setting": r.setting._asdict(),
+            "setting": dict(r.setting),
         }
         for run, found in zip(runs, results, strict=True)
         for r in found

@@ -7,10 +7,12 @@ import typer
 from xmg import __version__
 from xmg.cache.errors import XmgError
 from xmg.cli import cache
+from xmg.cli.ablate import ablate
 from xmg.cli.demo import demo
 from xmg.cli.evaluate import evaluate
 from xmg.cli.extract import extract
 from xmg.cli.meta_train import meta_train
+from xmg.cli.pair import pair
 
 app = typer.Typer(
     name="xmg",
@@ -23,6 +25,8 @@ app.command()(demo)
 app.command()(extract)
 app.command("meta-train")(meta_train)
 app.command()(evaluate)
+app.command()(pair)
+app.command()(ablate)
 app.add_typer(cache.app)
 
 

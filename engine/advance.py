@@ -15,11 +15,12 @@ from xmg.engine.device import Sides, Stepper
 from xmg.engine.fronts import Fronts
 from xmg.engine.heads import Theta
 from xmg.engine.inputs import Episode, draw, draw_rows, whiten
-from xmg.engine.methods import croma
-from xmg.engine.problem import MetaTrain
+from xmg.engine.meta_learn import Stages, meta_iteration, solvers
 from xmg.engine.run import State
+from xmg.engine.views import MetaTrain, TargetOnly, WithTargetLabels
 
 _AHEAD = 2  # meta-iterations prepared while one trains
+Trainable = MetaTrain | TargetOnly | WithTargetLabels
 T = TypeVar("T")
 
 
@@ -34,25 +35,29 @@ class Advance(NamedTuple):
 
 
 @contextmanager
-def advancing(train: MetaTrain, state: State, config: Config) -> Iterator[Iterator[Advance]]:
+def advancing(
+    view: Trainable, state: State, stages: Stages, config: Config
+) -> Iterator[Iterator[Advance]]:
     """Meta-iterations from where the state stands to the last; the state itself stays."""
     device = device_of(config)
     theta, outer = ({n: v.to(device, copy=True) for n, v in part.items()}
                     for part in (state.theta, state.outer))  # fmt: skip
     numbers = range(state.iteration, config.iterations)
     if config.solver == "batched" or device.type == "cuda":
-        sides = Sides.on(device, train, state.fronts)
-        yield _batches(train, sides, theta, outer, config, numbers)
+        assert isinstance(view, MetaTrain)  # the config refuses other systems
+        sides = Sides.on(device, view, state.fronts)
+        yield _batches(view, sides, theta, outer, stages, config, numbers)
         return
     with one_thread_each(config.meta_batch) as each:
-        yield _one_by_one(train, state.fronts, theta, outer, config, numbers, each)
+        yield _one_by_one(view, state.fronts, theta, outer, stages, config, numbers, each)
 
 
 def _one_by_one(
-    train: MetaTrain,
+    view: Trainable,
     fronts: Fronts,
     theta: Theta,
     outer: Theta,
+    stages: Stages,
     config: Config,
     numbers: range,
     each: Each,
@@ -60,17 +65,23 @@ def _one_by_one(
     """Meta-iterations whose tasks are adapted to one by one, or side by side."""
 
     def prepare(i: int) -> list[Episode]:
-        return [whiten(draw(train, config, j), fronts) for j in _tasks_of(i, config)]
+        return [whiten(draw(view, config, j), fronts) for j in _tasks_of(i, config)]
 
-    solvers: dict[str, str] = {}
+    served: dict[str, str] = {}
     for i, tasks in _ahead(numbers, prepare):
-        solvers = solvers or croma.solvers(tasks[0], config)  # alike for all
-        losses = croma.meta_iteration(theta, outer, tasks, config, i, each)
-        yield Advance(i, losses, solvers, theta, outer)
+        served = served or solvers(tasks[0], stages, config)  # alike for all
+        losses = meta_iteration(theta, outer, tasks, stages, config, i, each)
+        yield Advance(i, losses, served, theta, outer)
 
 
 def _batches(
-    train: MetaTrain, sides: Sides, theta: Theta, outer: Theta, config: Config, numbers: range
+    train: MetaTrain,
+    sides: Sides,
+    theta: Theta,
+    outer: Theta,
+    stages: Stages,
+    config: Config,
+    numbers: range,
 ) -> Iterator[Advance]:
     """The same by batches of meta_batch tasks."""
 
@@ -80,9 +91,9 @@ def _batches(
 
     stepper = None
     for i, episode in _ahead(numbers, prepare):
-        stepper = stepper or Stepper(theta, outer, episode, config)
-        both = {"align": "batched", "classify": "batched"}
-        yield Advance(i, stepper.step(episode, i), both, theta, outer)
+        stepper = stepper or Stepper(theta, outer, episode, stages, config)
+        served = {stage.name: "batched" for stage in stages}
+        yield Advance(i, stepper.step(episode, i), served, theta, outer)
 
 
 def device_of(config: Config) -> torch.device:

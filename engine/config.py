@@ -11,13 +11,29 @@ LossName = Literal[
     "info-nce", "nce-margin", "nce-logistic", "sigmoid", "triplet-hard", "class-mean-hinge"
 ]
 HeadName = Literal["linear", "mlp", "residual", "lstm"]
+SystemName = Literal[
+    "croma",
+    "align-meta-classify",
+    "align-classify",
+    "align-classify-adversarial",
+    "align-classify-cycle",
+    "shared",
+    "shared-align",
+    "shared-confusion",
+    "shared-target-labels",
+    "reconstruct",
+    "weak-labels",
+    "oracle",
+]
+Start = Literal["best", "cca", "procrustes", "identity", "random"]
+Share = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, le=1000)]  # beyond that, single precision overflows
 
 
 class Config(BaseModel):
-    """CROMA's settings, named by the paper's symbols where it has one.
+    """A system's settings, named by the paper's symbols where it has one.
 
     Paths are of feature files. With `concepts` the pairs are weak; without, ids are joined
     and a set is either all pairs of one source label or a single pair.
@@ -28,7 +44,9 @@ class Config(BaseModel):
     source: Path
     target: Path
     concepts: Path | None = None
-    sets: Literal["label", "id"] = "label"  # strong pairs only
+    sets: Literal["label", "id", "clusters"] = "label"  # strong pairs only
+    n_clusters: Annotated[int, Field(ge=2)] | None = None  # of sets = "clusters"; sqrt(N) without
+    system: SystemName = "croma"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # the only source of randomness
 
     # Protocol: tasks of meta-validation and meta-test
@@ -36,9 +54,19 @@ class Config(BaseModel):
     n_query: Positive = 10  # queries per class
     shots: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 5, 10)
     n_tasks: Positive = 8  # fixed meta-test tasks (class sets)
+    n_validation: Positive = 32  # meta-validation tasks
     n_repeats: Positive = 10  # fresh support and query sets for each task
 
+    # Data withheld, for studies
+    target_share: Share = 1.0  # of each set's target rows
+    n_train_sets: Annotated[int, Field(ge=2)] | None = None  # sets of pairs that are kept
+    label_share: Share = 1.0  # of the target labels, where a system reads them in meta-training
+    label_noise: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of all target labels, made wrong
+
     # Heads
+    start: Start = "best"
+    shrinkage: Share = 0.1  # of covariances, where start = "cca"
+    front_width: Positive = 1024  # dimensions left by whitening, at most
     width: Positive = 256  # of the aligned space
     tau: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.2  # temperature of similarities
 
@@ -101,6 +129,10 @@ class Config(BaseModel):
         heads = {self.source_head or self.head, self.target_head or self.head}
         if "lstm" in heads and self.solver in {"direct", "span"}:
             raise ValueError(f"solver = '{self.solver}' is not for lstm heads")
+        if self.system != "croma" and (self.device != "cpu" or self.solver != "auto"):
+            raise ValueError("device and solver are settings of system = 'croma'")
+        if self.n_clusters and self.sets != "clusters":
+            raise ValueError("n_clusters is a setting of sets = 'clusters'")
         if self.hard and self.negatives != "pair":
             raise ValueError("hard negatives are each pair's own: negatives = 'pair'")
         if self.hard and self.n_candidates < self.n_negatives:

@@ -15,8 +15,8 @@ from xmg.engine.fronts import Fronts
 from xmg.engine.heads import Theta
 from xmg.engine.inner.meta import clone
 from xmg.engine.inputs import Drawn, Episode, labels_of
-from xmg.engine.methods import croma
-from xmg.engine.problem import MetaTrain
+from xmg.engine.meta_learn import Stages, meta_step, outer_of
+from xmg.engine.views import MetaTrain
 from xmg.engine.whitening import Whitening
 
 _BLOCK = 1 << 14  # rows whitened at a time
@@ -71,26 +71,31 @@ class Sides:
     @classmethod
     def on(cls, device: torch.device, train: MetaTrain, fronts: Fronts) -> "Sides":
         """As Side.on, the source first."""
+        assert fronts.source
         source = Side.on(device, train.source.file, fronts.source)
         return cls(source, Side.on(device, train.target, fronts.target))
 
     def stacked(self, drawn: Sequence[Drawn], config: Config) -> Episode:
         """Episodes as one, its rows leading with a dimension of tasks."""
+        device = self.source.device
         return Episode(
             self.source.read(np.stack([one.source for one in drawn])),
             self.target.read(np.stack([one.target for one in drawn])),
             self.source.read(np.stack([one.shots for one in drawn])),
-            labels_of(config).to(self.source.device),
+            labels_of(config).to(device),
             drawn[0].n_sets,
             stacked=True,
+            classes=torch.from_numpy(np.stack([one.classes for one in drawn])).to(device),
         )
 
 
 class Stepper:
-    """`croma.meta_step` over memory that stays: on CUDA one graph, elsewhere the same function."""
+    """`meta_step` over memory that stays: on CUDA one graph, elsewhere the same function."""
 
-    def __init__(self, theta: Theta, outer: Theta, first: Episode, config: Config) -> None:
-        self.theta, self.outer, self.config = theta, outer, config
+    def __init__(
+        self, theta: Theta, outer: Theta, first: Episode, stages: Stages, config: Config
+    ) -> None:
+        self.theta, self.outer, self.stages, self.config = theta, outer, stages, config
         self.episode = first  # memory that later episodes are copied to
         self.numbers = torch.zeros(3, device=first.source.device)
         self.run = captured(self._step, {**theta, **{f"outer.{n}": v for n, v in outer.items()}})
@@ -99,14 +104,16 @@ class Stepper:
         """Take meta-iteration i; returns the losses of each task."""
         for kept, new in zip(_tensors(self.episode), _tensors(episode), strict=True):
             kept.copy_(new, non_blocking=True)
-        numbers = croma.outer_of(self.config).numbers(i, self.config.iterations)
+        numbers = outer_of(self.config).numbers(i, self.config.iterations)
         self.numbers.copy_(torch.tensor(numbers))
         found = {name: value.tolist() for name, value in self.run().items()}
         n_tasks = len(episode.source)
         return [{name: found[name][t] for name in found} for t in range(n_tasks)]
 
     def _step(self) -> dict[str, Tensor]:
-        return croma.meta_step(self.theta, self.outer, self.episode, self.config, self.numbers)
+        return meta_step(
+            self.theta, self.outer, self.episode, self.stages, self.config, self.numbers
+        )
 
 
 def captured(

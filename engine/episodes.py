@@ -1,32 +1,13 @@
 """Episodes as rows. Episode i of a stream is a pure function of (seed, stream, i)."""
 
-from enum import IntEnum
-
 import numpy as np
 import numpy.typing as npt
 
 from xmg.cache import XmgError
 from xmg.cache.pairs import PairedSets, Rows
 from xmg.engine.kernels import draw
-from xmg.engine.kernels.rng import child
 from xmg.engine.pool import Pool
-
-
-class Stream(IntEnum):
-    """The independent uses of one seed."""
-
-    ALIGN = 1
-    CLASSIFY = 2
-    VALIDATION = 3
-    TEST_CLASSES = 4
-    TEST_ROWS = 5
-    PRETRAINING = 6
-    HEADS = 7
-
-
-def key_of(seed: int, stream: Stream) -> np.uint64:
-    """Return the key of one stream below a seed."""
-    return _child(np.uint64(seed), int(stream))
+from xmg.engine.streams import child_key
 
 
 def draw_tasks(
@@ -59,8 +40,13 @@ def draw_tasks(
 
 def draw_class_sets(pool: Pool, key: np.uint64, n_tasks: int, n_way: int) -> Rows:
     """Draw the classes of fixed tasks: (n_tasks, n_way) without replacement inside a task."""
-    sets = [draw.choose(_child(key, i), len(pool.classes), n_way) for i in range(n_tasks)]
+    sets = [draw.choose(child_key(key, i), len(pool.classes), n_way) for i in range(n_tasks)]
     return np.stack(sets)
+
+
+def classes_of_task(pool: Pool, key: np.uint64, i: int, n_way: int) -> Rows:
+    """The classes (n_way,) that `draw_tasks` draws for episode i."""
+    return draw.classes(child_key(key, i), len(pool.classes), n_way)
 
 
 def draw_pairs(
@@ -88,7 +74,3 @@ def draw_shared_negatives(
     negatives: Rows = np.empty(n_negatives, np.int64)
     draw.shared_negatives(key, i, sets.target_offsets, sets.target_rows, n_sets, negatives[None])
     return negatives
-
-
-def _child(key: np.uint64, i: int) -> np.uint64:
-    return np.uint64(child(key, i))  # compiled code hands back a Python int

@@ -3,26 +3,33 @@
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from xmg.engine.compute import flushed_denormals
 from xmg.engine.config import Config
-from xmg.engine.learner import CLASS_MEANS, Learner, Setting, accuracies, settings_of
-from xmg.engine.methods import class_mean, pretraining
-from xmg.engine.problem import MetaTest, MetaValidation
+from xmg.engine.learner import CLASS_MEANS, Classifier, accuracies
 from xmg.engine.tasks import Tasks, test_tasks, validation_tasks
-from xmg.engine.whitening import Whitening
+from xmg.engine.views import MetaTest, MetaValidation
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One system at one shot count: an accuracy in [0, 1] for each repeat, over all tasks."""
+    """One system at one shot count: accuracies in [0, 1] of each task, for each repeat."""
 
     system: str
     shots: int
-    accuracies: tuple[float, ...]  # (n_repeats,)
-    setting: Setting
+    tasks: tuple[tuple[float, ...], ...]  # (n_repeats, n_tasks)
+    setting: Mapping[str, Any]  # what meta-validation chose
+
+    @property
+    def accuracies(self) -> tuple[float, ...]:
+        """Of each repeat, over its tasks."""
+        return tuple(statistics.fmean(row) for row in self.tasks)
 
     @property
     def mean(self) -> float:
@@ -32,54 +39,65 @@ class Result:
     @property
     def std(self) -> float:
         """Standard deviation over repeats, with n - 1; 0 for a single repeat."""
-        return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else 0.0
+        return statistics.stdev(self.accuracies) if len(self.tasks) > 1 else 0.0
 
 
-def without_pairs(front: Whitening, config: Config) -> dict[str, Learner]:
-    """The rows that show what the pairs are worth: none of them sees the source."""
-    return {
-        "pre-training": pretraining.pretraining(front.matrix.shape[0], config, front.frames),
-        "class mean, raw": class_mean.raw(front.frames),
-        "class mean, whitened": class_mean.whitened(front),
-    }
+Candidates = Sequence[Classifier]
 
 
 @flushed_denormals()
 def evaluate(
-    learners: Mapping[str, Learner],
+    systems: Mapping[str, Candidates],
     validation: MetaValidation,
     test: MetaTest,
     config: Config,
     shots: Sequence[int],
     progress: Progress | None = None,
 ) -> list[Result]:
-    """Evaluate every learner on the same episodes, by learner, then by shots.
+    """Evaluate every system on the same episodes, by system, then by shots.
 
+    Of its candidates and their settings, meta-validation chooses for each shot count.
     progress(done, total) is called after each result.
     """
     results: list[Result] = []
     seen, unseen = validation_tasks(validation, config, shots), test_tasks(test, config, shots)
-    for name, learner in learners.items():
+    for name, candidates in systems.items():
         for k in shots:
-            setting = select(learner, seen[k], config.tau)
-            found = accuracies(learner, unseen[k], [setting], config.tau)[0]
-            repeats = found.reshape(config.n_repeats, config.n_tasks).mean(1)
-            results.append(Result(name, k, tuple(repeats.tolist()), setting))
+            i, setting = select(candidates, seen[k], config.tau)
+            found = accuracies(candidates[i], unseen[k], [setting], config.tau)[0]
+            rows = found.reshape(config.n_repeats, config.n_tasks).tolist()
+            chosen = {**setting._asdict(), **({"candidate": i} if len(candidates) > 1 else {})}
+            results.append(Result(name, k, tuple(map(tuple, rows)), chosen))
             if progress:
-                progress(len(results), len(learners) * len(shots))
+                progress(len(results), len(systems) * len(shots))
     return results
 
 
-def select(learner: Learner, validation: Tasks, tau: float) -> Setting:
-    """The setting of highest mean accuracy on meta-validation; of equals the plainest."""
-    settings = settings_of(learner)
-    if len(settings) == 1:
-        return settings[0]
-    means = accuracies(learner, validation, settings, tau).mean(1)
-    return settings[int(means.argmax())]
+def select(candidates: Candidates, validation: Tasks, tau: float) -> tuple[int, Any]:
+    """Choose a candidate and its setting on meta-validation tasks.
+
+    The plainest that is within one standard error of the best (Breiman, Friedman, Olshen, Stone,
+    1984): of the differences on the same tasks, as those differ more than settings do.
+    """
+    choices = [(i, s) for i, c in enumerate(candidates) for s in c.settings()]
+    if len(choices) == 1:
+        return choices[0]
+    found = np.concatenate(
+        [accuracies(c, validation, c.settings(), tau).numpy() for c in candidates]
+    )  # (choices, E)
+    return choices[plainest(found)]
 
 
-def validation_accuracy(learner: Learner, validation: Mapping[int, Tasks], tau: float) -> float:
+def plainest(found: npt.NDArray[np.floating[Any]]) -> int:
+    """Which row of accuracies (choices, E) is the first within one standard error of the best."""
+    behind = found[found.mean(1).argmax()] - found  # by task
+    error = behind.std(1, ddof=1) / behind.shape[1] ** 0.5 if behind.shape[1] > 1 else 0.0
+    return int(np.argmax(behind.mean(1) <= error))
+
+
+def validation_accuracy(
+    classifier: Classifier, validation: Mapping[int, Tasks], tau: float
+) -> float:
     """Nearest class mean on the meta-validation tasks, mean over shot counts."""
-    found = [accuracies(learner, t, [CLASS_MEANS], tau).mean() for t in validation.values()]
+    found = [accuracies(classifier, t, [CLASS_MEANS], tau).mean() for t in validation.values()]
     return float(sum(found) / len(found))

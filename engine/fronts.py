@@ -1,28 +1,36 @@
-"""Both modalities' frozen fronts."""
+"""The frozen fronts of the modalities that a system may read."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
 
-from xmg.engine.problem import MetaTrain
+from xmg.engine.views import MetaTrain, TargetOnly, WithTargetLabels
 from xmg.engine.whitening import Whitening, fit_whitening
 
 
 @dataclass(frozen=True, slots=True)
 class Fronts:
-    """What lies between the cached features and the heads."""
+    """What lies between the cached features and the heads; no source where none may be read."""
 
-    source: Whitening
+    source: Whitening | None
     target: Whitening
 
 
-def fit_fronts(train: MetaTrain, width: int) -> Fronts:
-    """Whiten either modality on all its meta-training rows; reads no label."""
+def fit_fronts(view: MetaTrain | TargetOnly | WithTargetLabels, width: int) -> Fronts:
+    """Whiten either modality on all its meta-training rows; reads no label.
+
+    width: dimensions that are kept, at most.
+    """
+    if isinstance(view, TargetOnly):
+        file = view.target.file
+        return Fronts(None, fit_whitening(file, view.target.rows, width))
+    train = view.train if isinstance(view, WithTargetLabels) else view
+    file, target = train.source.file, train.target
     source = np.concatenate([train.source.rows, train.sets.source_rows])
     return Fronts(
-        fit_whitening(train.source.file, source, width),
-        fit_whitening(train.target, train.sets.target_rows, width),
+        fit_whitening(file, source, width),
+        fit_whitening(target, train.sets.target_rows, width),
     )
 
 

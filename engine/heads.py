@@ -110,6 +110,25 @@ class Residual:
         return x @ theta[f"{name}.start"] + z @ theta[f"{name}.up"]
 
 
+@dataclass(frozen=True, slots=True)
+class Through:
+    """y = (x A) W: a map A to the other modality's input, then that modality's linear head W."""
+
+    other: str
+
+    def learns(self, name: str) -> tuple[str, ...]:
+        """A and W."""
+        return (name, self.other)
+
+    def begin(self, name: str, start: Tensor, generator: torch.Generator) -> Theta:
+        """A alone; W belongs to the other head."""
+        return {name: start.contiguous()}
+
+    def tail(self, theta: Mapping[str, Tensor], name: str, z: Tensor, x: Tensor) -> Tensor:
+        """z W."""
+        return product(z, theta[self.other])
+
+
 def project(head: Head, theta: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
     """Embeddings (..., n, width) of rows (..., n, d), not yet unit."""
     return head.tail(theta, name, product(x, theta[name]), x)
@@ -122,6 +141,9 @@ def product(x: Tensor, w: Tensor) -> Tensor:
     return x @ w
 
 
-def class_means(z: Tensor) -> Tensor:
-    """Prototypes as a classifier: unit support rows (..., n_way, k, w) to (..., w, n_way)."""
-    return F.normalize(z.mean(-2), dim=-1).transpose(-1, -2)
+def prototypes(z: Tensor, labels: Tensor, n_way: int) -> Tensor:
+    """Unit class means as a classifier: rows (T, n, w) of labels (T, n) to (T, w, n_way).
+
+    A class that no label names, as noise may leave it, has a mean of zeros.
+    """
+    return F.normalize(z.mT @ F.one_hot(labels, n_way).to(z), dim=-2)

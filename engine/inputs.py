@@ -1,17 +1,27 @@
 """The data of one meta-iteration: drawn, fetched as stored, and passed through the fronts."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from xmg.cache import FeatureFile
 from xmg.cache.pairs import Rows
 from xmg.engine.config import Config
-from xmg.engine.episodes import Stream, draw_pairs, draw_shared_negatives, draw_tasks, key_of
+from xmg.engine.episodes import classes_of_task, draw_pairs, draw_shared_negatives, draw_tasks
 from xmg.engine.fetch import fetch_stored
 from xmg.engine.fronts import Fronts
-from xmg.engine.problem import MetaTrain
+from xmg.engine.streams import Stream, key_of
+from xmg.engine.views import MetaTrain, TargetOnly, View, WithTargetLabels
+
+
+def _none() -> Tensor:
+    return torch.empty(0)
+
+
+def _no_rows() -> Rows:
+    return np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +31,19 @@ class Episode:
     target: the pairs' rows, then the negatives': B x K where each pair has its own, pair by pair,
     T x K where those of step t share theirs, step by step, K where the task does, and M where
     they are candidates for hard ones. Rows of sequences are (L, d + 1), see `fetch_frames`.
+    Parts that a view has no data for are empty.
     """
 
-    source: Tensor  # (B, d_s)
-    target: Tensor  # (B + negatives, d_t)
-    shots: Tensor  # (n_way * k, d_s), class by class
-    labels: Tensor  # (n_way * k,)
-    n_sets: int  # pair b is of set b % n_sets
+    source: Tensor = field(default_factory=_none)  # (B, d_s)
+    target: Tensor = field(default_factory=_none)  # (B + negatives, d_t)
+    shots: Tensor = field(default_factory=_none)  # (n_way * k, d_s), class by class
+    labels: Tensor = field(default_factory=_none)  # (n_way * k,), of the target's shots too
+    n_sets: int = 0  # pair b is of set b % n_sets
     stacked: bool = False  # whether rows lead with a dimension of tasks
+    target_shots: Tensor = field(default_factory=_none)  # (n_way * k, d_t), class by class
+    classes: Tensor = field(
+        default_factory=_none
+    )  # (n_way * k,): which of all source classes each shot is of
 
     @property
     def n_pairs(self) -> int:
@@ -45,37 +60,64 @@ def n_steps_drawn(config: Config) -> int:
 class Drawn:
     """An episode by numbers of rows, shaped as its tensors are but for the columns."""
 
-    source: Rows
-    target: Rows
-    shots: Rows
-    n_sets: int
+    source: Rows = field(default_factory=_no_rows)
+    target: Rows = field(default_factory=_no_rows)
+    shots: Rows = field(default_factory=_no_rows)
+    n_sets: int = 0
+    target_shots: Rows = field(default_factory=_no_rows)
+    classes: Rows = field(default_factory=_no_rows)
 
 
-def draw_rows(train: MetaTrain, config: Config, i: int) -> Drawn:
-    """Draw the rows of task i."""
-    n_sets = min(config.n_sets, len(train.sets))
-    k_pairs = config.k_pairs if config.concepts or config.sets == "label" else 1
+def draw_rows(view: View, config: Config, i: int) -> Drawn:
+    """Draw the rows of task i, of all that a view shows."""
+    if isinstance(view, WithTargetLabels):
+        return replace(draw_rows(view.train, config, i), target_shots=_target(view, config, i))
+    if isinstance(view, TargetOnly):
+        return Drawn(target_shots=_target(view, config, i))
+    assert isinstance(view, MetaTrain)
+    n_sets = min(config.n_sets, len(view.sets))
+    k_pairs = 1 if config.sets == "id" and not config.concepts else config.k_pairs
     own = config.negatives == "pair" and not config.hard
     key = key_of(config.seed, Stream.ALIGN)
     shape = (n_sets, k_pairs, config.n_negatives if own else 0)
-    source, target, negatives = draw_pairs(train.sets, key, i, shape)
+    source, target, negatives = draw_pairs(view.sets, key, i, shape)
     if not own:
-        negatives = draw_shared_negatives(train.sets, key, i, n_sets, n_shared(config))
-    key = key_of(config.seed, Stream.CLASSIFY)
-    shots, _ = draw_tasks(train.source, key, i, (1, config.n_way, n_shots(config), 0))
-    return Drawn(source, np.concatenate([target, negatives.ravel()]), shots.ravel(), n_sets)
+        negatives = draw_shared_negatives(view.sets, key, i, n_sets, n_shared(config))
+    key, k = key_of(config.seed, Stream.CLASSIFY), n_shots(config)
+    shots, _ = draw_tasks(view.source, key, i, (1, config.n_way, k, 0))
+    classes = classes_of_task(view.source, key, i, config.n_way).repeat(k)
+    target = np.concatenate([target, negatives.ravel()])
+    return Drawn(source, target, shots.ravel(), n_sets, classes=classes)
 
 
-def draw(train: MetaTrain, config: Config, i: int) -> Episode:
+def _target(view: TargetOnly | WithTargetLabels, config: Config, i: int) -> Rows:
+    """Target rows of task i, group by group: as many as a task of n_way classes has."""
+    n_way = min(config.n_way, len(view.target.classes))
+    k = config.n_way * n_shots(config) // n_way
+    key = key_of(config.seed, Stream.TARGET)
+    return draw_tasks(view.target, key, i, (1, n_way, k, 0))[0].ravel()
+
+
+def draw(view: View, config: Config, i: int) -> Episode:
     """Fetch the data of task i, as it is stored."""
-    drawn = draw_rows(train, config, i)
-    return Episode(
-        fetch_stored(train.source.file, drawn.source, n_threads=1),  # the loop needs its cores
-        fetch_stored(train.target, drawn.target, n_threads=1),
-        fetch_stored(train.source.file, drawn.shots, n_threads=1),
-        labels_of(config),
-        drawn.n_sets,
-    )
+    drawn = draw_rows(view, config, i)
+    paired = view.train if isinstance(view, WithTargetLabels) else view
+    episode = Episode(labels=labels_of(config), n_sets=drawn.n_sets)
+    if isinstance(paired, MetaTrain):
+        episode = replace(
+            episode,
+            source=_fetch(paired.source.file, drawn.source),
+            target=_fetch(paired.target, drawn.target),
+            shots=_fetch(paired.source.file, drawn.shots),
+            classes=torch.from_numpy(drawn.classes),
+        )
+    if isinstance(view, TargetOnly | WithTargetLabels):
+        episode = replace(episode, target_shots=_fetch(view.target.file, drawn.target_shots))
+    return episode
+
+
+def _fetch(file: FeatureFile, rows: Rows) -> Tensor:
+    return fetch_stored(file, rows, n_threads=1)  # the loop needs its cores
 
 
 def n_shots(config: Config) -> int:
@@ -98,9 +140,13 @@ def n_shared(config: Config) -> int:
 
 def whiten(episode: Episode, fronts: Fronts) -> Episode:
     """Pass an episode through the frozen fronts."""
-    return replace(
-        episode,
-        source=fronts.source(episode.source),
-        target=fronts.target(episode.target),
-        shots=fronts.source(episode.shots),
-    )
+    if fronts.source:
+        episode = replace(
+            episode,
+            source=fronts.source(episode.source),
+            target=fronts.target(episode.target),
+            shots=fronts.source(episode.shots),
+        )
+    if episode.target_shots.numel():
+        episode = replace(episode, target_shots=fronts.target(episode.target_shots))
+    return episode

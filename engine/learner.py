@@ -2,16 +2,46 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from xmg.engine.heads import Head, Theta, class_means, project
+from xmg.engine.heads import Head, Theta, project, prototypes
+from xmg.engine.linear_probe import decision
 from xmg.engine.tasks import Tasks
 
-Start = Literal["class-means", "meta"]
+Start = Literal["class-means", "meta", "logistic"]
+
+
+class Classifier(Protocol):
+    """What answers few-shot tasks."""
+
+    def settings(self) -> Sequence[Any]:
+        """The settings that selection compares, plainest first; each is a NamedTuple."""
+
+    def scores(self, tasks: Tasks, settings: Sequence[Any], tau: float) -> Tensor:
+        """Scores of each query for each class, (len(settings), E, n_way * n_query, n_way)."""
+
+
+class Setting(NamedTuple):
+    """How a learner adapts: where phi starts, the Adam rate, and how many steps.
+
+    "logistic": phi is logistic regression of embeddings, to convergence; rate is its C.
+    """
+
+    start: Start
+    rate: float
+    n_steps: int
+
+
+CLASS_MEANS = Setting("class-means", 0.0, 0)  # nearest class mean, no step at all
+RATES = (1e-3, 1e-2)
+STEPS = 20
+STRENGTHS = (10.0, 1.0, 100.0, 1000.0)
+_CHUNK = 40  # tasks adapted together; bounds memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +57,13 @@ class Learner:
     head: Head | None = None
     theta: Theta = field(default_factory=dict)
 
+    def settings(self) -> Sequence[Setting]:
+        """As `settings_of`."""
+        return settings_of(self)
 
-class Setting(NamedTuple):
-    """How a learner adapts: where phi starts, the Adam rate, and how many steps."""
-
-    start: Start
-    rate: float
-    n_steps: int
-
-
-CLASS_MEANS = Setting("class-means", 0.0, 0)  # nearest class mean, no step at all
-RATES = (1e-3, 1e-2)
-STEPS = (10, 50)
-_CHUNK = 40  # tasks adapted together; bounds memory
+    def scores(self, tasks: Tasks, settings: Sequence[Setting], tau: float) -> Tensor:
+        """z . phi of each query, by setting and task."""
+        return _scores(self, tasks, settings, tau)
 
 
 def settings_of(learner: Learner) -> list[Setting]:
@@ -49,23 +73,34 @@ def settings_of(learner: Learner) -> list[Setting]:
     starts: tuple[Start, ...] = (
         ("class-means", "meta") if "phi" in learner.theta else ("class-means",)
     )
-    return [CLASS_MEANS, *(Setting(s, r, n) for s in starts for r in RATES for n in STEPS)]
+    logistic = [Setting("logistic", c, 0) for c in STRENGTHS]
+    return [CLASS_MEANS, *(Setting(s, r, STEPS) for s in starts for r in RATES), *logistic]
 
 
-def accuracies(learner: Learner, tasks: Tasks, settings: Sequence[Setting], tau: float) -> Tensor:
-    """Accuracy of each setting on each task, (len(settings), E) in [0, 1].
+def accuracies(classifier: Classifier, tasks: Tasks, settings: Sequence[Any], tau: float) -> Tensor:
+    """Accuracy of each setting on each task, (len(settings), E) in [0, 1]."""
+    predicted = classifier.scores(tasks, settings, tau).argmax(-1)
+    return (predicted == tasks.query_labels).float().mean(-1)
 
-    A task's own head and phi take n_steps Adam steps on the cross-entropy of its support.
-    """
+
+def _scores(learner: Learner, tasks: Tasks, settings: Sequence[Setting], tau: float) -> Tensor:
+    """A task's own head and phi take n_steps Adam steps on the cross-entropy of its support."""
     x = learner.front(tasks.x)  # (U, d)
     support, query = tasks.locate(tasks.support), tasks.locate(tasks.query)
+    labels = tasks.support_labels
     chunks = []
     for i in range(0, len(support), _CHUNK):
-        s, q = x[support[i : i + _CHUNK]], x[query[i : i + _CHUNK]]
+        part = slice(i, i + _CHUNK)
+        batch = _Batch(learner, x[support[part]], x[query[part]], labels[part], tau)
         found: dict[Setting, Tensor] = {}
+        for setting in settings:
+            if setting.start == "logistic":
+                found[setting] = batch.logistic(setting.rate)
         for start, rate in dict.fromkeys((s.start, s.rate) for s in settings):
+            if start == "logistic":
+                continue
             wanted = [s.n_steps for s in settings if (s.start, s.rate) == (start, rate)]
-            found |= _trajectory(_Batch(learner, s, q, tau), start, rate, wanted)
+            found |= _trajectory(batch, start, rate, wanted)
         chunks.append(torch.stack([found[setting] for setting in settings]))
     return torch.cat(chunks, 1)
 
@@ -76,38 +111,46 @@ class _Batch:
     Tasks share an optimizer but no parameter, and Adam is elementwise: each moves as if alone.
     """
 
-    def __init__(self, learner: Learner, support: Tensor, query: Tensor, tau: float) -> None:
-        n_tasks, self.n_way, self.k_shot = support.shape[:3]
-        self.learner, self.tau = learner, tau
+    def __init__(
+        self, learner: Learner, support: Tensor, query: Tensor, labels: Tensor, tau: float
+    ) -> None:
+        n_tasks, self.n_way = support.shape[:2]
+        self.learner, self.labels, self.tau = learner, labels, tau
         self.support, self.query = support.flatten(1, 2), query.flatten(1, 2)
-        self.support_labels = torch.arange(self.n_way).repeat_interleave(self.k_shot)
-        self.query_labels = torch.arange(self.n_way).repeat_interleave(query.shape[2])
         learned = learner.head.learns("target") if learner.head else ()
-        own = {name: learner.theta[name] for name in learned}
-        self.own = {k: v.expand(n_tasks, *v.shape).clone() for k, v in own.items()}
+        self.start = {n: learner.theta[n].expand(n_tasks, *learner.theta[n].shape) for n in learned}
+        self.own: Theta = {}
         self.phi = torch.empty(0)
 
     def begin(self, start: Start) -> None:
-        """Give every task its phi (T, w, n_way)."""
-        n_tasks = len(self.support)
+        """Give every task its head's parameters and phi (T, w, n_way)."""
+        self.own = {name: value.clone() for name, value in self.start.items()}
         if start == "meta":
-            self.phi = self.learner.theta["phi"].repeat(n_tasks, 1, 1)
+            self.phi = self.learner.theta["phi"].repeat(len(self.support), 1, 1)
         else:
-            z = self._embed(self.support)
-            self.phi = class_means(z.reshape(n_tasks, self.n_way, self.k_shot, -1)).contiguous()
+            self.phi = prototypes(self._embed(self.support), self.labels, self.n_way)
 
     def loss(self) -> Tensor:
         """Sum over tasks of the mean cross-entropy of their supports."""
         logits = self._embed(self.support) @ self.phi / self.tau
-        labels = self.support_labels.repeat(len(logits))
-        total = F.cross_entropy(logits.flatten(0, 1), labels, reduction="sum")
-        return total / len(self.support_labels)
+        total = F.cross_entropy(logits.flatten(0, 1), self.labels.flatten(), reduction="sum")
+        return total / self.labels.shape[1]
 
     @torch.no_grad()
     def score(self) -> Tensor:
-        """Accuracy on the queries, (T,)."""
-        predicted = (self._embed(self.query) @ self.phi).argmax(-1)
-        return (predicted == self.query_labels).float().mean(1)
+        """Scores of the queries, (T, n_way * q, n_way)."""
+        return self._embed(self.query) @ self.phi
+
+    @torch.no_grad()
+    def logistic(self, c: float) -> Tensor:
+        """Scores of the queries by logistic regression on the support's embeddings."""
+        self.begin("class-means")
+        parts = self._embed(self.support).numpy(), self.labels.numpy(), self._embed(self.query)
+        found = [
+            decision("logistic", c, x, y, q.numpy(), self.n_way)
+            for x, y, q in zip(*parts, strict=True)
+        ]
+        return torch.from_numpy(np.stack(found)).to(self.support)
 
     def _embed(self, x: Tensor) -> Tensor:
         if self.learner.head:

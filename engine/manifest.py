@@ -19,8 +19,8 @@ def make_manifest(problem: Problem, config: Config) -> str:
     """Return episodes.json: split, fixed class sets, and the rows of every episode."""
     validation, test = problem.validation, problem.test
     body = {
-        "source": _identity(problem.train.source.file),
-        "target": _identity(test.target.file),
+        "source": identity(problem.train.source.file),
+        "target": identity(test.target.file),
         "split": _split(problem),
         "test_tasks": [[test.target.classes[c] for c in row] for row in class_sets(test, config)],
         "validation": describe(validation_tasks(validation, config, config.shots)),
@@ -33,7 +33,7 @@ def check_manifest(run: Path, problem: Problem, config: Config, shots: Sequence[
     """Raise XmgError unless the episodes drawn now are those that the run was made with."""
     manifest = _read(run / EPISODES)
     for side, file in (("source", problem.train.source.file), ("target", problem.test.target.file)):
-        now, then = _identity(file), manifest[side]
+        now, then = identity(file), manifest[side]
         if any(now[key] != then[key] for key in ("fingerprint", "content")):
             raise XmgError(
                 f"{file.path} has changed since {run} was trained on it.\n"
@@ -67,7 +67,8 @@ def _split(problem: Problem) -> dict[str, Any]:
     }
 
 
-def _identity(file: FeatureFile) -> dict[str, str]:
+def identity(file: FeatureFile) -> dict[str, str]:
+    """What a feature file holds, and where it lies."""
     content = hashlib.sha256(
         file.array("checksums/frames" if file.is_sequence else "checksums/features").tobytes()
     ).hexdigest()

@@ -5,12 +5,15 @@ from itertools import groupby
 from pathlib import Path
 
 from xmg.cache import XmgError
-from xmg.engine.evaluate import Progress, Result, evaluate, without_pairs
+from xmg.engine.evaluate import Progress, Result, evaluate
 from xmg.engine.manifest import check_manifest
-from xmg.engine.methods import croma
+from xmg.engine.methods.system import learner
 from xmg.engine.pool import check_sizes
 from xmg.engine.problem import open_problem
 from xmg.engine.run import BEST, load_config, load_state
+from xmg.engine.systems import CLOSED_FORM, TRAINED
+
+WITHOUT_PAIRS = ("pre-training", "class-mean", "class-mean-whitened")  # what the pairs are worth
 
 
 def evaluate_run(
@@ -28,11 +31,10 @@ def evaluate_run(
         check_sizes(part.target, config.n_way, max(shots) + config.n_query, what)
     check_manifest(run, problem, config, shots)
     state = load_state(run / BEST)
-    learners = {
-        **without_pairs(state.fronts.target, config),
-        "CROMA": croma.learner(state.theta, state.fronts, config),
-    }
-    return evaluate(learners, problem.validation, problem.test, config, shots, progress)
+    rows = {s.title: s.candidates(s.view(problem, config), config)
+            for s in (CLOSED_FORM[name] for name in WITHOUT_PAIRS)}  # fmt: skip
+    rows[TRAINED[config.system].title] = [learner(state.theta, state.fronts, config)]
+    return evaluate(rows, problem.validation, problem.test, config, shots, progress)
 
 
 def check_poolable(runs: Sequence[Path]) -> None:

@@ -1,4 +1,4 @@
-"""What the two tasks of CROMA minimize: as autograd reads it, and with gradients written out."""
+"""What the tasks of CROMA minimize: as autograd reads it, and with gradients written out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -65,15 +65,19 @@ class Alignment:
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """T_s: cross-entropy of cosine logits z . phi / tau; labels (T, m), by step."""
+    """T_s: cross-entropy of cosine logits z . phi / tau; labels (T, m), by step.
+
+    head: whose rows. dense: the name of the classifier, one column for each label.
+    """
 
     labels: Tensor
     tau: float
-    dense: ClassVar[tuple[str, ...]] = ("phi",)
+    head: str = "source"
+    dense: tuple[str, ...] = ("phi",)
 
     def loss(self, y: Mapping[str, Tensor], t: int) -> Tensor:
         """By autograd's reading: the definition."""
-        logits = F.normalize(y["source"], dim=-1) @ y["phi"] / self.tau
+        logits = F.normalize(y[self.head], dim=-1) @ y[self.dense[0]] / self.tau
         return F.cross_entropy(logits, self.labels[t])
 
     def descend(
@@ -81,6 +85,6 @@ class Classification:
     ) -> list[float]:
         """Take all steps on a head that is nothing but a first layer; the losses before each."""
         losses = np.empty(len(steps.constants))
-        phi, labels = rest["phi"].numpy(), self.labels.contiguous().numpy()
-        kernels.classification(layers["source"], phi, steps, labels, self.tau, losses)
+        phi, labels = rest[self.dense[0]].numpy(), self.labels.contiguous().numpy()
+        kernels.classification(layers[self.head], phi, steps, labels, self.tau, losses)
         return losses.tolist()

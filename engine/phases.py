@@ -7,16 +7,19 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from xmg.engine.config import Config
-from xmg.engine.heads import MLP, Head, Linear, Residual, Theta, project
-from xmg.engine.inner.phase import Optimizer, Phase
+from xmg.engine.heads import MLP, Head, Linear, Residual, Theta, Through, project
+from xmg.engine.inner.phase import Objective, Optimizer, Phase
 from xmg.engine.inputs import Episode, n_steps_drawn
 from xmg.engine.lstm import LSTM
 from xmg.engine.objectives import Alignment, Classification
+from xmg.engine.rival_objectives import Confusion, Cycle, Reconstruction
 
 
 def head_of(config: Config, name: str) -> Head:
     """The head of "source" or "target"."""
     source = name == "source"
+    if not source and config.system.startswith("shared"):
+        return Through("source")
     kind = (config.source_head if source else config.target_head) or config.head
     if kind == "lstm" and source:
         return LSTM(config.hidden, config.source_layers, config.source_bidirectional)
@@ -54,20 +57,55 @@ def align(episode: Episode, config: Config) -> Phase:
 
 def classify(episode: Episode, config: Config) -> Phase:
     """T_s: e_s and phi on cross-entropy."""
-    n, k = len(episode.labels), len(episode.labels) // config.n_way
+    return _classify("source", episode.shots, episode.labels, config)
+
+
+def classify_target(episode: Episode, config: Config) -> Phase:
+    """The same on labels, or pseudo-labels, of target rows: e_t and phi."""
+    return _classify("target", episode.target_shots, episode.labels, config)
+
+
+def classify_all(episode: Episode, config: Config) -> Phase:
+    """The shots as samples of an ordinary classifier of all source classes: e_s and `classes`."""
+    return _classify("source", episode.shots, episode.classes, config, "classes")
+
+
+def _classify(
+    name: str, rows: Tensor, labels: Tensor, config: Config, classifier: str = "phi"
+) -> Phase:
+    n, k = len(labels), len(labels) // config.n_way
     n_support = n // 2 if config.meta_gradient == "fomaml" else n
     size = min(config.batch or n_support, n_support)
     picks = _classification_plan(
-        config.n_way, k, n_support, size, n_steps_drawn(config), str(episode.labels.device)
+        config.n_way, k, n_support, size, n_steps_drawn(config), str(labels.device)
     )
-    objective = Classification(episode.labels[picks], config.tau)
+    objective = Classification(labels[picks], config.tau, name, (classifier,))
     whole = size == n
     return Phase(
-        {"source": head_of(config, "source")},
-        {"source": episode.shots},
-        {} if whole else {"source": picks},
-        objective,
+        {name: head_of(config, name)}, {name: rows}, {} if whole else {name: picks}, objective
     )
+
+
+def confuse(episode: Episode, config: Config) -> Phase:
+    """Rows of the pairs, unpaired, as samples of either modality for a discriminator."""
+    return _both(episode, config, Confusion(episode.n_pairs))
+
+
+def cycle(episode: Episode, config: Config) -> Phase:
+    """The pairs, translated there and back."""
+    n = episode.n_pairs
+    return _both(episode, config, Cycle(episode.source, episode.target[:n]))
+
+
+def _both(episode: Episode, config: Config, objective: Objective) -> Phase:
+    rows = {"source": episode.source, "target": episode.target[: episode.n_pairs]}
+    return Phase({name: head_of(config, name) for name in rows}, rows, {}, objective)
+
+
+def reconstruct(episode: Episode, config: Config) -> Phase:
+    """Unlabelled target rows, decoded from their embeddings."""
+    rows = episode.target_shots
+    return Phase({"target": head_of(config, "target")}, {"target": rows}, {}, Reconstruction(rows))
 
 
 def mined(theta: Theta, episode: Episode, config: Config) -> Tensor:

@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from xmg.cache import FeatureFile, XmgError
+from xmg.cache import FeatureFile, Sealed, XmgError
 from xmg.cache.pairs import Rows, class_numbers
+from xmg.engine.config import Config
+from xmg.engine.streams import Stream, generator
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,52 @@ def pool_of(file: FeatureFile, classes: Sequence[str], without: Rows | None = No
     return Pool(file, tuple(classes), np.cumsum(sizes) - sizes, sizes, index, groups)
 
 
+def labelled_pool(file: FeatureFile, classes: Sequence[str], rows: Rows, config: Config) -> Pool:
+    """Rows by class, for systems that read target labels: a share of the labels, some made wrong.
+
+    Every class keeps at least one row. Classes that none of the rows is of are left out, and
+    those that noise has emptied.
+    """
+    rng = generator(config.seed, Stream.NOISE)
+    numbers = np.array(class_numbers(classes, file, "the class split"), np.int64)
+    rows = np.unique(rows)
+    rows = rows[np.isin(file.labels[rows], numbers)]
+    kept = [_share(rows[file.labels[rows] == c], config.label_share, rng) for c in numbers]
+    present = [c for c, part in enumerate(kept) if len(part)]
+    names = tuple(classes[c] for c in present)
+    index = np.concatenate([np.empty(0, np.int64), *(kept[c] for c in present)])
+    labels = np.repeat(np.arange(len(present)), [len(kept[c]) for c in present])
+    labels = flipped(labels, len(present), config.label_noise, rng)
+    return with_at_least(pool_by_labels(Sealed(file), names, index, labels), 1)
+
+
+def _share(rows: Rows, share: float, rng: np.random.Generator) -> Rows:
+    n = max(1, round(share * len(rows))) if len(rows) else 0
+    return np.sort(rng.permutation(rows)[:n])
+
+
+def flipped(labels: Rows, n_classes: int, noise: float, rng: np.random.Generator) -> Rows:
+    """Symmetric label noise: each label becomes one of the others with probability `noise`."""
+    if n_classes < 2 or not noise:
+        return labels
+    wrong = rng.random(labels.shape) < noise
+    return np.where(wrong, (labels + rng.integers(1, n_classes, labels.shape)) % n_classes, labels)
+
+
+def pool_by_labels(file: FeatureFile, classes: tuple[str, ...], rows: Rows, labels: Rows) -> Pool:
+    """A pool of rows (n,) with labels (n,) into classes."""
+    order = np.argsort(labels, kind="stable")
+    sizes = np.bincount(labels, minlength=len(classes)).astype(np.int64)
+    index = np.ascontiguousarray(rows[order], np.int64)
+    index.flags.writeable = False  # like the file's: kernels are compiled for one kind
+    return Pool(file, classes, np.cumsum(sizes) - sizes, sizes, index, np.empty(0, np.int64))
+
+
+def sealed(pool: Pool) -> Pool:
+    """The same pool, whose file shows no labels: they lead to rows beyond it."""
+    return replace(pool, file=Sealed(pool.file))
+
+
 def with_at_least(pool: Pool, n_rows: int) -> Pool:
     """Only the classes that have n_rows rows."""
     kept = np.flatnonzero(pool.sizes >= n_rows)
@@ -76,6 +124,20 @@ def check_sizes(pool: Pool, n_way: int, n_rows: int, what: str) -> None:
         raise XmgError(
             f"class {pool.classes[least]!r} of {pool.file.path} has {pool.sizes[least]} samples, "
             f"and {what} needs {n_rows} (shots + queries). fix: lower --shots or --n-query"
+        )
+
+
+def check_groups(pool: Pool, config: Config) -> None:
+    """Raise XmgError unless tasks of meta-training can be drawn from the pool."""
+    if len(pool.classes) == 1:
+        n_way, n_rows = 1, config.n_way * config.k_shot
+    else:
+        n_way, n_rows = config.n_way, config.k_shot
+    if len(pool.classes) < n_way or pool.sizes.min() < n_rows:
+        raise XmgError(
+            f"{pool.file.path} has {len(pool.classes)} groups of rows for meta-training, the least "
+            f"of {pool.sizes.min() if len(pool.sizes) else 0} rows, and tasks need {n_way} of "
+            f"{n_rows}. fix: lower n_way or k_shot in a --config file"
         )
 
 

@@ -1,6 +1,6 @@
 """Split a pair of feature files into meta-train, meta-validation and meta-test.
 
-Each part is a type of its own, and what trains or selects never receives a MetaTest.
+Each part is a type of its own (`views`), and what trains or selects never receives a MetaTest.
 """
 
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xmg.cache import FeatureFile, XmgError, decode
+from xmg.cache import FeatureFile, Sealed, XmgError, decode
 from xmg.cache.pairs import (
     Concepts,
     PairedSets,
@@ -20,39 +20,22 @@ from xmg.cache.pairs import (
     read_concepts,
 )
 from xmg.engine.config import Config
-from xmg.engine.pool import Pool, check_sizes, pool_of, with_at_least
+from xmg.engine.pool import Pool, check_sizes, labelled_pool, pool_of, sealed, with_at_least
+from xmg.engine.thinning import clustered, fewer_rows, fewer_sets
+from xmg.engine.views import MetaTest, MetaTrain, MetaValidation, TargetOnly
 
 _HELD_OUT = 0.1  # of the classes, each for validation and test
 
 
 @dataclass(frozen=True, slots=True)
-class MetaTrain:
-    """Labelled source classes, and sets of pairs: the target's rows without their labels."""
-
-    source: Pool
-    target: FeatureFile
-    sets: PairedSets
-
-
-@dataclass(frozen=True, slots=True)
-class MetaValidation:
-    """Target classes for selection: checkpoint, classifier's start, rates, steps."""
-
-    target: Pool
-
-
-@dataclass(frozen=True, slots=True)
-class MetaTest:
-    """Target classes that are seen once, to report."""
-
-    target: Pool
-
-
-@dataclass(frozen=True, slots=True)
 class Problem:
-    """The three parts of one cross-modal generalization problem."""
+    """The three parts of one cross-modal generalization problem, and what some rows may read more.
+
+    labelled: the classes of meta-training's target rows, for rows that declare to read them.
+    """
 
     train: MetaTrain
+    labelled: TargetOnly
     validation: MetaValidation
     test: MetaTest
 
@@ -69,22 +52,43 @@ def open_problem(config: Config) -> Problem:
     source, target = FeatureFile(config.source), FeatureFile(config.target)
     for file, name in ((source, "source"), (target, "target")):
         _check_head(file, name, getattr(config, f"{name}_head") or config.head)
-    if config.concepts:
-        train, validation, test = _weak(config, read_concepts(config.concepts), source, target)
-    else:
-        train, validation, test = _strong(config, source, target)
+    pool, sets, validation, test = (
+        _weak(config, read_concepts(config.concepts), source, target)
+        if config.concepts
+        else _strong(config, source, target)
+    )
+    sets = fewer_rows(fewer_sets(sets, config), config)
     problem = Problem(
-        train,
-        MetaValidation(pool_of(target, validation)),
-        MetaTest(pool_of(target, test)),
+        MetaTrain(sealed(pool), Sealed(target), sets),
+        _labelled_target(config, target, sets, {*validation, *test}),
+        MetaValidation(sealed(pool_of(target, validation))),
+        MetaTest(sealed(pool_of(target, test))),
     )
     _check(problem, config)
     return problem
 
 
-def _weak(
-    config: Config, concepts: Concepts, source: FeatureFile, target: FeatureFile
-) -> tuple[MetaTrain, Sequence[str], Sequence[str]]:
+def _labelled_target(
+    config: Config, target: FeatureFile, sets: PairedSets, held: set[str]
+) -> TargetOnly:
+    """The target rows of the sets by their own labels, as many as config.label_share says."""
+    classes = [name for name in target.classes if name not in held]
+    return TargetOnly(labelled_pool(target, classes, sets.target_rows, config))
+
+
+def source_of_new_classes(problem: Problem, config: Config) -> Pool:
+    """Source samples of the classes of validation and test, for a row that reads them.
+
+    Raises XmgError where the source has no class of such a name.
+    """
+    names = (*problem.validation.target.classes, *problem.test.target.classes)
+    return sealed(pool_of(FeatureFile(config.source), names))
+
+
+Split = tuple[Pool, PairedSets, Sequence[str], Sequence[str]]
+
+
+def _weak(config: Config, concepts: Concepts, source: FeatureFile, target: FeatureFile) -> Split:
     sets = concept_sets(concepts, source, target)
     used = {name for names in concepts.target.values() for name in names}
     held = [*concepts.validation, *concepts.test]
@@ -98,12 +102,10 @@ def _weak(
         order = _shuffled(free, config.seed)
         validation, test = order[: len(order) // 2], order[len(order) // 2 :]
     pool = _drawable(source, {*validation, *test}, config)
-    return MetaTrain(pool, target, sets), validation, test
+    return pool, sets, validation, test
 
 
-def _strong(
-    config: Config, source: FeatureFile, target: FeatureFile
-) -> tuple[MetaTrain, Sequence[str], Sequence[str]]:
+def _strong(config: Config, source: FeatureFile, target: FeatureFile) -> Split:
     source_rows, target_rows = join_ids(source, target)
     _check_labels_agree(source, target, source_rows, target_rows)
     order = _shuffled(target.classes, config.seed)
@@ -122,7 +124,7 @@ def _strong(
     pool = _drawable(source, unseen, config, source_rows[away])
     source_rows, target_rows = source_rows[kept], target_rows[kept]
     keys = _set_keys(config, source, source_rows)
-    return MetaTrain(pool, target, group_pairs(source_rows, target_rows, keys)), validation, test
+    return pool, group_pairs(source_rows, target_rows, keys), validation, test
 
 
 def _classes(source: FeatureFile, rows: Rows) -> set[str]:
@@ -140,6 +142,8 @@ def _drawable(
 def _set_keys(config: Config, source: FeatureFile, rows: Rows) -> list[str]:
     if config.sets == "id":
         return decode(source.ids[rows])
+    if config.sets == "clusters":
+        return clustered(source, rows, config)
     labels = source.labels[rows]
     if (labels < 0).any():
         first = decode(source.ids[rows[labels < 0]][:1])[0]

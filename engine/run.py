@@ -52,15 +52,13 @@ def write_text(path: Path, text: str) -> None:
 def save_state(path: Path, state: State) -> None:
     """Replace a checkpoint at once, after it has reached the disk."""
     tensors = {name: value.detach().contiguous() for name, value in _tensors(state).items()}
-    where = {
+    where: dict[str, float] = {
         "iteration": state.iteration,
         "best_accuracy": state.best_accuracy,
         "best_iteration": state.best_iteration,
-        "source_root": state.fronts.source.root,
-        "target_root": state.fronts.target.root,
-        "source_frames": state.fronts.source.frames,
-        "target_frames": state.fronts.target.frames,
     }
+    for side, front in _sides(state.fronts).items():
+        where |= {f"{side}_root": front.root, f"{side}_frames": front.frames}
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial, {"xmg": json.dumps(where)})
     with partial.open("rb+") as file:
@@ -92,24 +90,25 @@ def _state(where: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> State:
     """Assemble a state; raises ValueError, KeyError or TypeError where a part is wrong."""
     if not all(tensor.isfinite().all() for tensor in tensors.values()):
         raise ValueError("it holds NaN or infinite weights")
-    source, target = (
-        Whitening(
-            tensors[f"{s}_matrix"],
-            tensors[f"{s}_offset"],
-            bool(where[f"{s}_root"]),
-            bool(where.get(f"{s}_frames")),
+    fronts = {
+        side: Whitening(
+            tensors[f"{side}_matrix"],
+            tensors[f"{side}_offset"],
+            bool(where[f"{side}_root"]),
+            bool(where.get(f"{side}_frames")),
         )
-        for s in ("source", "target")
-    )
+        for side in ("source", "target")
+        if side == "target" or f"{side}_matrix" in tensors
+    }
     fixed = {f"{s}_{part}" for s in ("source", "target") for part in ("matrix", "offset")}
     outer = {name.removeprefix(_OUTER): x for name, x in tensors.items() if name.startswith(_OUTER)}
     theta = {n: x for n, x in tensors.items() if n not in fixed and not n.startswith(_OUTER)}
-    if missing := {"source", "target", "phi"} - theta.keys():
+    if missing := {*fronts, "phi"} - theta.keys():
         raise KeyError(*missing)
     return State(
         theta,
         outer,
-        Fronts(source, target),
+        Fronts(fronts.get("source"), fronts["target"]),
         int(where["iteration"]),
         float(where["best_accuracy"]),
         int(where["best_iteration"]),
@@ -149,8 +148,13 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
 
 
 def _tensors(state: State) -> dict[str, Tensor]:
-    sides = {"source": state.fronts.source, "target": state.fronts.target}
+    sides = _sides(state.fronts)
     fronts = {f"{side}_matrix": front.matrix for side, front in sides.items()}
     offsets = {f"{side}_offset": front.offset for side, front in sides.items()}
     outer = {_OUTER + name: value for name, value in state.outer.items()}
     return {**state.theta, **fronts, **offsets, **outer}
+
+
+def _sides(fronts: Fronts) -> dict[str, Whitening]:
+    both = {"source": fronts.source, "target": fronts.target}
+    return {side: front for side, front in both.items() if front}

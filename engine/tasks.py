@@ -10,12 +10,11 @@ from torch import Tensor
 
 from xmg.cache.pairs import Rows
 from xmg.engine.config import Config
-from xmg.engine.episodes import Stream, draw_class_sets, draw_tasks, key_of
+from xmg.engine.episodes import classes_of_task, draw_class_sets, draw_tasks
 from xmg.engine.fetch import fetch
-from xmg.engine.pool import Pool
-from xmg.engine.problem import MetaTest, MetaValidation
-
-_N_VALIDATION = 16  # meta-validation tasks for each shot count
+from xmg.engine.pool import Pool, flipped
+from xmg.engine.streams import Stream, child_key, key_of
+from xmg.engine.views import MetaTest, MetaValidation
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +22,29 @@ class Tasks:
     """E episodes by number of row; x holds each row that occurs once.
 
     support (E, n_way, k) and query (E, n_way, q) are rows of the feature file;
-    x[i] (U, D) are the features of row rows[i], raw.
+    x[i] (U, D) are the features of row rows[i], raw. labels (E, n_way * k) in [0, n_way) are those
+    that a learner is told of the support, by default the true ones.
     """
 
     support: Rows
     query: Rows
     rows: Rows
     x: Tensor
+    labels: Rows | None = None
+    names: tuple[tuple[str, ...], ...] = ()  # of each task's classes
+
+    @property
+    def support_labels(self) -> Tensor:
+        """(E, n_way * k)."""
+        if self.labels is not None:
+            return torch.from_numpy(self.labels)
+        n_tasks, n_way, k = self.support.shape
+        return torch.arange(n_way).repeat_interleave(k).expand(n_tasks, n_way * k)
+
+    @property
+    def query_labels(self) -> Tensor:
+        """(n_way * n_query,), class by class."""
+        return torch.arange(self.query.shape[1]).repeat_interleave(self.query.shape[2])
 
     def locate(self, part: Rows) -> Tensor:
         """Map rows of the file to rows of x."""
@@ -45,7 +60,7 @@ def validation_tasks(
 ) -> dict[int, Tasks]:
     """Draw the meta-validation tasks of each shot count; classes anew for each task."""
     key = key_of(config.seed, Stream.VALIDATION)
-    return {k: _draw(part.target, key, config, k, _N_VALIDATION) for k in shots}
+    return {k: _draw(part.target, key, config, k, config.n_validation) for k in shots}
 
 
 def class_sets(part: MetaTest, config: Config) -> Rows:
@@ -72,7 +87,20 @@ def _draw(
     support, query = draw_tasks(pool, key, 0, (n, config.n_way, most, config.n_query), choices)
     support = support[:, :, :k]
     rows = np.unique(np.concatenate([support.ravel(), query.ravel()]))
-    return Tasks(support, query, rows, fetch(pool.file, rows))
+    labels = None if not config.label_noise else _noisy(support.shape, most, key, config)
+    chosen = [classes_of_task(pool, key, e, config.n_way) for e in range(n)]
+    names = [
+        tuple(pool.classes[c] for c in row) for row in (chosen if choices is None else choices)
+    ]
+    return Tasks(support, query, rows, fetch(pool.file, rows), labels, tuple(names))
+
+
+def _noisy(shape: tuple[int, ...], most: int, key: np.uint64, config: Config) -> Rows:
+    """Labels of the support, some wrong: the same for a row at all shot counts."""
+    n, n_way, k = shape
+    rng = np.random.Generator(np.random.Philox(int(child_key(key, Stream.NOISE))))
+    clean = np.broadcast_to(np.arange(n_way)[:, None], (n, n_way, most))
+    return flipped(clean, n_way, config.label_noise, rng)[:, :, :k].reshape(n, n_way * k)
 
 
 def describe(tasks: Mapping[int, Tasks]) -> dict[str, object]:

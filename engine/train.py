@@ -9,15 +9,15 @@ from pathlib import Path
 from statistics import fmean
 
 from xmg.cache import XmgError
-from xmg.engine.advance import advancing, device_of
+from xmg.engine.advance import Trainable, advancing, device_of
 from xmg.engine.compute import flushed_denormals
 from xmg.engine.config import Config
 from xmg.engine.evaluate import validation_accuracy
-from xmg.engine.fronts import fit_fronts
 from xmg.engine.heads import Theta
 from xmg.engine.manifest import check_manifest, make_manifest
-from xmg.engine.methods import croma
-from xmg.engine.problem import MetaTrain, open_problem
+from xmg.engine.meta_learn import begin
+from xmg.engine.methods.system import Trained, learner
+from xmg.engine.problem import open_problem
 from xmg.engine.run import (
     BEST,
     CONFIG,
@@ -32,6 +32,7 @@ from xmg.engine.run import (
     save_state,
     write_text,
 )
+from xmg.engine.systems import TRAINED
 from xmg.engine.tasks import Tasks, validation_tasks
 
 Progress = Callable[[int, int, float], None]  # iteration, iterations, best accuracy
@@ -39,7 +40,7 @@ Progress = Callable[[int, int, float], None]  # iteration, iterations, best accu
 
 @flushed_denormals()
 def meta_train(config: Config, run: Path, progress: Progress | None = None) -> State:
-    """Meta-train CROMA into the run folder `run`; returns the state at the best validation.
+    """Meta-train config.system into the run folder `run`; returns the state at the best validation.
 
     A folder that holds an unfinished run of the same settings is continued, to the same result
     as without the interruption; a finished one is left as it is. Raises XmgError where it
@@ -48,6 +49,8 @@ def meta_train(config: Config, run: Path, progress: Progress | None = None) -> S
     _refuse_another(run, config)
     device_of(config)  # before anything is written
     problem = open_problem(config)
+    system = TRAINED[config.system]
+    view = system.view(problem, config)
     tasks = validation_tasks(problem.validation, config, config.shots)
     if (run / LAST).exists():
         check_manifest(run, problem, config, config.shots)
@@ -55,12 +58,13 @@ def meta_train(config: Config, run: Path, progress: Progress | None = None) -> S
         _forget_metrics_after(run, state.iteration)
     else:
         manifest = make_manifest(problem, config)
+        state = _begin(system, view, tasks, config)
         run.mkdir(parents=True, exist_ok=True)  # only now: where data cannot serve, nothing is left
         write_text(run / CONFIG, config.model_dump_json(indent=1))
         write_text(run / EPISODES, manifest)
         write_text(run / METRICS, "")
-        state = _record(run, _begin(problem.train, config), tasks, config, {})
-    _loop(problem.train, tasks, config, run, state, progress)
+        state = _record(run, state, tasks, config, {})
+    _loop(view, tasks, config, run, state, progress)
     return load_state(run / BEST)
 
 
@@ -83,14 +87,23 @@ def _refuse_another(run: Path, config: Config) -> None:
             )
 
 
-def _begin(train: MetaTrain, config: Config) -> State:
-    fronts = fit_fronts(train, config.width)
-    theta = croma.start(train, fronts, config)
-    return State(theta, croma.outer_of(config).begin(theta), fronts, 0, -1.0, 0)
+def _begin(system: Trained, view: Trainable, tasks: Mapping[int, Tasks], config: Config) -> State:
+    """The state before training; of several starts the one that meta-validation finds best."""
+    kinds = system.starts if config.start == "best" else (config.start,)
+    best = None
+    for kind in kinds:
+        fronts, theta = system.start(view, config.model_copy(update={"start": kind}))
+        now = learner(theta, fronts, config)
+        accuracy = validation_accuracy(now, tasks, config.tau) if len(kinds) > 1 else 0.0
+        if best is None or accuracy > best[0]:
+            best = accuracy, fronts, theta
+    assert best
+    _, fronts, theta = best
+    return State(theta, begin(theta, system.stages, config), fronts, 0, -1.0, 0)
 
 
 def _loop(
-    train: MetaTrain,
+    view: Trainable,
     tasks: Mapping[int, Tasks],
     config: Config,
     run: Path,
@@ -99,7 +112,8 @@ def _loop(
 ) -> None:
     """Train to the last iteration, validating and saving at every validate_every-th."""
     began = time.monotonic()
-    with advancing(train, state, config) as advance:
+    stages = TRAINED[config.system].stages
+    with advancing(view, state, stages, config) as advance:
         for i, each, solvers, theta, outer in advance:
             done, losses = i + 1, _mean(each)
             _refuse_divergence(run, config, done, losses, theta)
@@ -142,8 +156,8 @@ def _record(
 
     The start counts too: where training only hurts, it is the best checkpoint.
     """
-    learner = croma.learner(state.theta, state.fronts, config)
-    accuracy = validation_accuracy(learner, tasks, config.tau)
+    now = learner(state.theta, state.fronts, config)
+    accuracy = validation_accuracy(now, tasks, config.tau)
     better = accuracy > state.best_accuracy
     if better:
         state = replace(state, best_accuracy=accuracy, best_iteration=state.iteration)

@@ -1,6 +1,6 @@
 """The frozen front of a head: square root, centring, PCA-whitening. It reads no label."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,7 +11,6 @@ from xmg.cache.pairs import Rows
 from xmg.engine.fetch import fetch
 
 _BLOCK = 4096
-_SHRINKAGE = 0.1
 _TINY = 1e-36  # keeps features without any variance finite, in float32 too
 
 
@@ -36,17 +35,21 @@ class Whitening:
         mark = x[..., -1:]
         return torch.cat([self._map(x[..., :-1]) * mark, mark], -1)
 
+    def leading(self, width: int | None) -> "Whitening":
+        """The first dimensions alone, those of largest variance."""
+        return replace(self, matrix=self.matrix[:, :width], offset=self.offset[:width])
+
     def _map(self, x: Tensor) -> Tensor:
         return (_root(x) if self.root else x) @ self.matrix - self.offset
 
 
-def fit_whitening(file: FeatureFile, rows: Rows, dim: int) -> Whitening:
+def fit_whitening(file: FeatureFile, rows: Rows, dim: int, a: float = 0.1) -> Whitening:
     """Fit on rows (n,) of a feature file, block by block, in float64.
 
     With (lambda_i, v_i) the leading eigenpairs of the covariance and mu the mean of all its
     eigenvalues, column i of the matrix is v_i / sqrt(((1 - a) lambda_i + a mu) d): PCA-whitening
     of the covariance shrunk towards a multiple of the identity (Ledoit, Wolf, "A well-conditioned
-    estimator for large-dimensional covariance matrices", 2004), with a = 0.1. d is `dim`, or
+    estimator for large-dimensional covariance matrices", 2004). d is `dim`, or
     the rank where that is lower. Features that are never negative (pooled ReLU outputs) are
     square-rooted first, which evens out their heavy tails (Hu, Gripon, Pateux, "Leveraging the
     Feature Distribution in Transfer-based Few-Shot Learning", ICANN 2021).
@@ -58,7 +61,7 @@ def fit_whitening(file: FeatureFile, rows: Rows, dim: int) -> Whitening:
     mean, values, vectors = (_few if few else _many)(file, blocks, root)
     tolerance = values[0] * (file.dim * torch.finfo(torch.float32).eps) ** 2
     d = min(dim, max(int((values > tolerance).sum()), 1))
-    shrunk = (1 - _SHRINKAGE) * values[:d] + _SHRINKAGE * values.sum() / file.dim
+    shrunk = (1 - a) * values[:d] + a * values.sum() / file.dim
     matrix = vectors[:, :d] / (shrunk * d).clamp_min(_TINY).sqrt()
     # Row-major, as it comes back from a checkpoint: products round alike after a resume.
     return Whitening(matrix.float().contiguous(), (mean @ matrix).float(), root, file.is_sequence)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -21,6 +21,11 @@ class Objective(Protocol):
 
     def loss(self, y: Mapping[str, Tensor], t: int) -> Tensor:
         """The loss of step t, a scalar."""
+
+
+@runtime_checkable
+class Fused(Objective, Protocol):
+    """An objective whose gradients are written out too."""
 
     def descend(
         self, kernels: ModuleType, layers: Mapping[str, Layer | Span], rest: Theta, steps: Steps

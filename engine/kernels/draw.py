@@ -83,6 +83,12 @@ def _draw_class(
     return False
 
 
+@njit(cache=True)
+def classes(episode: np.uint64, n: int, n_way: int) -> Rows:
+    """The classes that `tasks` draws for the episode of this key."""
+    return choose(child(episode, _CLASSES), n, n_way)
+
+
 @njit(cache=True, nogil=True)
 def tasks(  # noqa: PLR0913, PLR0917 - kernels take arrays, not objects
     key: np.uint64,

@@ -1,1 +1,1 @@
-"""One file per system: how it starts and what it learns from."""
+"""One file for each family of systems: what they read, how they start, what they learn from."""

@@ -1,18 +1,67 @@
-"""Nearest class mean on frozen target features: no pairs, no source, nothing meta-trained."""
+"""Nearest class mean on frozen target features: no source, nothing meta-trained."""
 
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from xmg.engine.closed_form import inverse_root, shrunk
+from xmg.engine.config import Config
 from xmg.engine.fronts import mean_frame
 from xmg.engine.learner import Learner
-from xmg.engine.whitening import Whitening
+from xmg.engine.methods.system import ClosedForm, nothing, target_sets, unlabelled
+from xmg.engine.set_statistics import set_statistics
+from xmg.engine.views import Nothing, TargetOnly
+from xmg.engine.whitening import Whitening, fit_whitening
+
+Front = Callable[[Tensor], Tensor]
+
+_WIDTHS = (None, 256, 64)  # leading dimensions; None is all of them
+_SHRINKAGES = (0.03, 0.1, 0.3)
 
 
-def raw(frames: bool = False) -> Learner:
-    """Cosine to the class means of the encoder's features; of sequences, of their mean frame.
+def raw(view: Nothing, _: Config) -> list[Learner]:
+    """Cosine to the class means of the encoder's features; of sequences, of their mean frame."""
+    return [Learner(mean_frame if view.frames else torch.Tensor.float)]
 
-    Touches no meta-training data.
+
+def whitened(view: TargetOnly, _: Config) -> list[Learner]:
+    """The same after square root and PCA-whitening on unlabelled target rows of meta-training."""
+    file, rows = view.target.file, view.target.rows
+    whole = [fit_whitening(file, rows, file.dim, a) for a in _SHRINKAGES]
+    return [Learner(_pooled(front.leading(width))) for width in _WIDTHS for front in whole]
+
+
+def within(view: TargetOnly, _: Config) -> list[Learner]:
+    """The same after whitening by the mean covariance inside the target sets of the pairs.
+
+    Within-class covariance normalization, C_w^-1/2 (Hatch, Kajarekar, Stolcke, Interspeech 2006).
     """
-    return Learner(mean_frame if frames else lambda x: x)
+    pool = view.target
+    shares = torch.from_numpy(pool.sizes / pool.sizes.sum())
+    offsets = torch.cat([torch.zeros(1, dtype=torch.long), torch.from_numpy(pool.sizes).cumsum(0)])
+    whole = fit_whitening(pool.file, pool.rows, pool.file.dim)
+    found = []
+    for front in (whole.leading(width) for width in _WIDTHS):
+        inside = set_statistics(pool.file, front, pool.rows, offsets.numpy(), shares).within
+        for a in _SHRINKAGES:
+            found.append(Learner(_through(front, inverse_root(shrunk(inside, a)).float())))
+    return found
 
 
-def whitened(front: Whitening) -> Learner:
-    """The same after PCA-whitening on unlabelled target samples of meta-training."""
-    return Learner(lambda x: mean_frame(front(x))) if front.frames else Learner(front)
+def _pooled(front: Whitening) -> Front:
+    return (lambda x: mean_frame(front(x))) if front.frames else front
+
+
+def _through(front: Whitening, matrix: Tensor) -> Front:
+    def mapped(x: Tensor) -> Tensor:
+        z = front(x)
+        return F.normalize(mean_frame(z) if front.frames else z, dim=-1) @ matrix
+
+    return mapped
+
+
+RAW = ClosedForm("class mean, raw", nothing, raw)
+WHITENED = ClosedForm("class mean, whitened", unlabelled, whitened)
+WITHIN = ClosedForm("class mean, within-set whitened", target_sets, within)

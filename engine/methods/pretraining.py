@@ -4,20 +4,25 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from xmg.engine.config import Config
-from xmg.engine.episodes import Stream, key_of
 from xmg.engine.fronts import mean_frame
 from xmg.engine.heads import Linear
 from xmg.engine.learner import Learner
+from xmg.engine.methods.system import ClosedForm, nothing
+from xmg.engine.streams import Stream, key_of
+from xmg.engine.views import Nothing
 
 
-def pretraining(dim: int, config: Config, frames: bool = False) -> Learner:
+def pretraining(view: Nothing, config: Config) -> list[Learner]:
     """A random projection of unit features to `width`, a linear layer, phi = 0.
 
     The layer starts as the identity and is fine-tuned with phi. The first row of the CROMA
     paper's tables (arXiv:2012.02813). Touches no meta-training data.
     """
     generator = torch.Generator().manual_seed(int(key_of(config.seed, Stream.PRETRAINING)) >> 1)
-    projection = torch.randn(dim, config.width, generator=generator) / config.width**0.5
+    projection = torch.randn(view.dim, config.width, generator=generator) / config.width**0.5
     theta = {"target": torch.eye(config.width), "phi": torch.zeros(config.width, config.n_way)}
-    pool = mean_frame if frames else torch.Tensor.float
-    return Learner(lambda x: F.normalize(pool(x), dim=-1) @ projection, Linear(), theta)
+    pool = mean_frame if view.frames else torch.Tensor.float
+    return [Learner(lambda x: F.normalize(pool(x), dim=-1) @ projection, Linear(), theta)]
+
+
+PRETRAINING = ClosedForm("pre-training", nothing, pretraining)

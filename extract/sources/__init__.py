@@ -1,5 +1,6 @@
 """Where inputs come from: one file per layout, and `open_source`, which tells them apart."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, get_args
 
@@ -9,11 +10,29 @@ from xmg.extract.sources.cifar import find_cifar, open_cifar
 from xmg.extract.sources.esc50 import META, open_esc50
 from xmg.extract.sources.folder import open_folder
 from xmg.extract.sources.manifest import open_manifest
+from xmg.extract.sources.published import PUBLISHED, check_folder
+from xmg.extract.sources.wilderness import is_wilderness, open_wilderness
+from xmg.extract.sources.yummly import find_yummly, open_yummly
 from xmg.extract.types import Modality, Source
 
-__all__ = ["LAYOUTS", "open_cifar", "open_esc50", "open_folder", "open_manifest", "open_source"]
+__all__ = [
+    "LAYOUTS",
+    "open_cifar",
+    "open_esc50",
+    "open_folder",
+    "open_manifest",
+    "open_source",
+    "open_wilderness",
+    "open_yummly",
+]
 
-LAYOUTS: Final = ("auto", "folder", "manifest", "esc50", "cifar")
+LAYOUTS: Final = ("auto", "folder", "manifest", *PUBLISHED)
+_RECOGNISED: Final[dict[str, Callable[[Path], object]]] = {
+    "esc50": lambda root: (root / META).is_file(),
+    "cifar": find_cifar,
+    "yummly28k": find_yummly,
+    "wilderness": is_wilderness,
+}
 
 
 def open_source(
@@ -27,12 +46,15 @@ def open_source(
 ) -> Source:
     """List the inputs at `root`, a manifest file or a folder in one of LAYOUTS.
 
-    "auto" takes, in this order: a manifest file; ESC-50; CIFAR; a folder with a manifest in
-    it; one folder per class. The three columns belong to manifests.
+    "auto" takes, in this order: a manifest file; ESC-50; CIFAR; Yummly-28K; CMU Wilderness; a
+    folder with a manifest in it; one folder per class. Where a set has two modalities, `modality`
+    says which one to list. The three columns belong to manifests.
     Raises XmgError where nothing is there, nothing fits, or the options contradict.
     """
     if modality not in get_args(Modality):
         raise XmgError(f"modality is image, text or audio, not {modality!r}")
+    if layout in PUBLISHED:
+        check_folder(layout, root)
     if not root.exists():
         raise XmgError(f"there is nothing at {root}. fix: check the path")
     named = {"id": id_column, "content": content_column, "label": label_column}
@@ -51,21 +73,31 @@ def _open(root: Path, modality: Modality, layout: str, options: dict[str, str]) 
         return open_manifest(_manifest_in(root, modality), modality, **options)
     if layout == "folder":
         return open_folder(_folder(root), modality)
-    only: dict[str, Modality] = {"esc50": "audio", "cifar": "image"}
-    if layout not in only:
+    if layout not in PUBLISHED:
         raise XmgError(f"no layout {layout!r}. fix: --layout one of {', '.join(LAYOUTS)}")
-    if only[layout] != modality:
-        raise XmgError(f"{root} is {layout}, which holds {only[layout]}, not {modality}")
-    return open_esc50(_folder(root)) if layout == "esc50" else open_cifar(_folder(root))
+    return _open_published(root, modality, layout)
+
+
+def _open_published(root: Path, modality: Modality, layout: str) -> Source:
+    held = PUBLISHED[layout].modalities
+    if modality not in held:
+        raise XmgError(
+            f"{root} is {layout}, which holds {' and '.join(held)}, not {modality}. "
+            f"fix: choose an --encoder of {' or '.join(held)}, or another --layout"
+        )
+    if layout == "esc50":
+        return open_esc50(root)
+    if layout == "cifar":
+        return open_cifar(root)
+    return (open_yummly if layout == "yummly28k" else open_wilderness)(root, modality)
 
 
 def _detect(root: Path, *, manifest_wanted: bool) -> str:
     if root.is_file() or manifest_wanted:
         return "manifest"
-    if (root / META).is_file():
-        return "esc50"
-    if find_cifar(root):
-        return "cifar"
+    published = next((layout for layout, fits in _RECOGNISED.items() if fits(root)), None)
+    if published:
+        return published
     if _manifests(root):
         return "manifest"
     if not any(root.iterdir()):

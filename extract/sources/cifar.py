@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xmg.cache import XmgError
+from xmg.extract.sources.published import absent
 from xmg.extract.sources.safe_pickle import load_batch
 from xmg.extract.sources.samples import Samples
 from xmg.extract.types import Source
@@ -79,9 +80,10 @@ def open_cifar(root: Path) -> Source:
     """
     folder = find_cifar(root)
     if folder is None:
-        raise XmgError(
+        raise absent(
+            "cifar",
             f"{root} holds no CIFAR batches: looked for data_batch_1.bin, train.bin, data_batch_1 "
-            f"or train, beside their label names. fix: unpack the archive and give its folder"
+            f"or train, beside their label names",
         )
     version = next(v for v in _VERSIONS if v.present(folder))
     files = version.present(folder)

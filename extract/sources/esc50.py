@@ -3,8 +3,8 @@
 from functools import partial
 from pathlib import Path
 
-from xmg.cache import XmgError
 from xmg.extract.sources.manifest import pick, read_columns
+from xmg.extract.sources.published import absent
 from xmg.extract.sources.samples import Samples
 from xmg.extract.types import Source
 
@@ -20,8 +20,10 @@ def open_esc50(root: Path) -> Source:
     the table or the audio folder is missing.
     """
     meta, audio = root / META, root / "audio"
+    if not meta.is_file():
+        raise absent("esc50", f"{root} holds no {META}")
     if not audio.is_dir():
-        raise XmgError(f"{root} has {META} but no folder audio/ beside it")
+        raise absent("esc50", f"{root} has {META} but no folder audio/ beside it")
     columns = read_columns(meta)
     names = pick(meta, columns, "filename")
     present = {file.name for file in audio.iterdir()}

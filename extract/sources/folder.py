@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from xmg.cache import XmgError
+from xmg.extract.sources.published import PUBLISHED
 from xmg.extract.sources.samples import SUFFIXES, Samples, printable
 from xmg.extract.types import Modality, Source
 
@@ -23,8 +24,8 @@ def open_folder(root: Path, modality: Modality) -> Source:
     if not files:
         raise XmgError(
             f"{root} holds no {modality} files ({', '.join(sorted(SUFFIXES[modality]))}) in "
-            f"folders, one for each class. fix: check the path and --encoder; the other layouts "
-            f"are meta/esc50.csv + audio/, CIFAR batches, and a manifest (.csv, .tsv, .jsonl)"
+            f"folders, one for each class. fix: check the path and --encoder, or choose --layout: "
+            f"the others are a manifest (.csv, .tsv, .jsonl), {', '.join(PUBLISHED)}"
         )
     labels = [_label(name) for name in files]
     classes = set(labels) - {None}

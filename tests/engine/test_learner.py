@@ -13,8 +13,8 @@ from xmg.engine import learner as learners
 from xmg.engine.evaluate import select, validation_accuracy
 from xmg.engine.heads import Linear
 from xmg.engine.learner import CLASS_MEANS, Learner, Setting, accuracies, settings_of
-from xmg.engine.problem import MetaTest
 from xmg.engine.tasks import Tasks
+from xmg.engine.views import MetaTest
 
 TAU = 0.2
 

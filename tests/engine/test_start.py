@@ -10,7 +10,7 @@ from sklearn.preprocessing import normalize
 from xmg.engine.fronts import fit_fronts
 from xmg.engine.methods import croma
 from xmg.engine.pool import pool_of
-from xmg.engine.problem import MetaTrain
+from xmg.engine.views import MetaTrain
 
 
 def means(front, file, rows, offsets):

@@ -7,11 +7,13 @@ import pytest
 import synthetic
 
 from xmg.cache import XmgError
-from xmg.engine.episodes import Stream, draw_class_sets, draw_pairs, draw_tasks, key_of
+from xmg.engine.episodes import draw_class_sets, draw_pairs, draw_tasks
 from xmg.engine.pool import pool_of
-from xmg.engine.problem import MetaTest, MetaValidation, open_problem
+from xmg.engine.problem import open_problem
+from xmg.engine.streams import Stream, key_of
 from xmg.engine.tasks import class_sets, validation_tasks
 from xmg.engine.tasks import test_tasks as frozen_tasks
+from xmg.engine.views import MetaTest, MetaValidation
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from sklearn.covariance import shrunk_covariance
 from xmg.engine import whitening
 from xmg.engine.fronts import fit_fronts
 from xmg.engine.pool import pool_of
-from xmg.engine.problem import MetaTrain
+from xmg.engine.views import MetaTrain
 from xmg.engine.whitening import fit_whitening
 
 

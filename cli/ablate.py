@@ -1,0 +1,89 @@
+"""xmg ablate."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xmg.cache.errors import XmgError
+from xmg.cli.console import hints, progress_bar
+
+if TYPE_CHECKING:
+    from xmg.engine.ablation.results import Finished
+    from xmg.engine.ablation.spec import Spec
+
+
+def ablate(
+    spec: Annotated[
+        str | None,
+        typer.Argument(help="A spec (TOML), or the name of a shipped one.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Where results go; default: SPEC's name.")
+    ] = None,
+    source: Annotated[Path | None, typer.Option(help="In place of the spec's source.")] = None,
+    target: Annotated[Path | None, typer.Option(help="In place of the spec's target.")] = None,
+    concepts: Annotated[Path | None, typer.Option(help="In place of the spec's.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="In place of the spec's.")] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes.")] = 1,
+    shipped: Annotated[bool, typer.Option("--list", help="List the shipped specs.")] = False,
+) -> None:
+    """Run every row of a table side by side: resumable, on the same frozen episodes.
+
+    Writes results.csv (an episode on each line), tables.md and accuracy.svg/.png. The same command
+    continues after an interruption and tries failed cells again; what is finished stays.
+
+    Example: xmg ablate text-to-speech --source text.h5 --target speech.h5 -j 2
+    """
+    if shipped:
+        for path in _shipped():
+            typer.echo(f"{path.stem:24} {path.read_text('utf-8').splitlines()[0].lstrip('# ')}")
+        return
+    if spec is None:
+        raise typer.BadParameter("name a spec; --list shows those that come with xmg")
+    path = _find(spec)
+    from xmg.engine.ablation.protocol import check
+    from xmg.engine.ablation.report import report
+    from xmg.engine.ablation.results import read
+    from xmg.engine.ablation.runner import run_cells
+    from xmg.engine.ablation.spec import cells_of, read_spec
+
+    chosen = read_spec(
+        path, here=path in _shipped(), source=source, target=target, concepts=concepts, seeds=seeds
+    )
+    cells = cells_of(chosen)
+    check(cells)
+    out = out or Path(path.stem)
+    with progress_bar(f"ablate {path.stem}") as update:
+        folders = run_cells(cells, out, jobs, update)
+    found = read(cells, folders)
+    written = report(out, path.stem, found, chosen)
+    _say(found, out, written, chosen)
+
+
+def _find(spec: str) -> Path:
+    """A file, else a shipped spec of that name."""
+    if Path(spec).exists() or Path(spec).suffix:
+        return Path(spec)
+    for path in _shipped():
+        if path.stem == spec:
+            return path
+    names = ", ".join(path.stem for path in _shipped())
+    raise XmgError(f"no spec {spec!r}: neither a file nor one of {names}")
+
+
+def _shipped() -> list[Path]:
+    return sorted(Path(str(files("xmg.engine.ablation") / "specs")).glob("*.toml"))
+
+
+def _say(found: "list[Finished]", out: Path, written: list[Path], spec: "Spec") -> None:
+    typer.echo((out / "tables.md").read_text("utf-8"))
+    failed = [one for one in found if one.failure]
+    hints.print("wrote " + ", ".join(map(str, written)), markup=False)
+    if failed:
+        raise XmgError(
+            f"{len(failed)} of {len(found)} cells failed, the first: {failed[0].cell.label} of "
+            f"seed {failed[0].cell.seed}: {failed[0].failure}\nfix that, and repeat the command: "
+            "only failed cells run again"
+        )

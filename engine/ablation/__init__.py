@@ -1,0 +1,1 @@
+"""Every system side by side: specs, cells, statistics, tables."""

@@ -1,0 +1,201 @@
+"""Meta-iterations of any system: stages adapt to tasks, then theta moves."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from xmg.engine.compute import Each
+from xmg.engine.config import Config
+from xmg.engine.heads import Theta
+from xmg.engine.inner import batched, reference
+from xmg.engine.inner.choose import SOLVERS, solver_of
+from xmg.engine.inner.meta import Numbers, Outer, mean, reptile, toward, update
+from xmg.engine.inner.phase import Optimizer, Phase
+from xmg.engine.inner.scratch import scratch
+from xmg.engine.inputs import Episode
+from xmg.engine.phases import mined, optimizer_of
+
+_ORDINARY = "ordinary."  # of the names of Adam's state that lasts
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What a system learns from one task of an episode.
+
+    A stage adapts a copy of theta, and the meta-update follows. An ordinary one is plain training:
+    theta itself takes the same number of Adam steps, whose state lasts from task to task.
+    """
+
+    name: str
+    make: Callable[[Episode, Config], Phase]
+    rate: Callable[[Config], float]
+    ordinary: bool = False
+
+
+Stages = Sequence[Stage]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Where one task ended.
+
+    gradient: FOMAML's (Finn, Abbeel, Levine, arXiv:1703.03400, first order), else empty: that of
+    the loss where the task ended, on pairs and negatives of a further step and on queries, added
+    over the stages.
+    """
+
+    theta: Theta
+    gradient: Theta
+    losses: dict[str, float]  # before the first steps
+
+
+def begin(theta: Theta, stages: Stages, config: Config) -> Theta:
+    """State of the meta-optimizer and of ordinary stages before training."""
+    state = outer_of(config).begin(theta)
+    if _ordinary(stages):
+        state |= {f"{_ORDINARY}{n}": v for n, v in Outer("adam", 0.0).begin(theta).items()}
+    return state
+
+
+def adapt(
+    theta: Theta, episode: Episode, stages: Stages, config: Config, into: Theta | None = None
+) -> Task:
+    """Descend on the loss of each stage in turn, from theta.
+
+    `into` is memory that what learned may be written to.
+    """
+    if config.hard:
+        episode = replace(episode, target=mined(theta, episode, config))
+    gradient: Theta = {}
+    losses = {}
+    for stage in stages:
+        phase = stage.make(episode, config)
+        optimizer = optimizer_of(config, stage.rate(config))
+        solver = SOLVERS[_solver(phase, optimizer, config)]
+        theta, found = solver(theta, phase, config.inner_steps, optimizer, into or {})
+        losses[f"{stage.name}_loss"] = found[0]
+        if config.meta_gradient == "fomaml":
+            _accumulate(gradient, reference.gradient(theta, phase, config.inner_steps))
+    return Task(theta, gradient, losses)
+
+
+def solvers(episode: Episode, stages: Stages, config: Config) -> dict[str, str]:
+    """Which solver takes the steps of each stage."""
+    found = {}
+    for stage in stages:
+        phase = stage.make(episode, config)
+        optimizer = optimizer_of(config, stage.rate(config))
+        found[stage.name] = "ordinary" if stage.ordinary else _solver(phase, optimizer, config)
+    return found
+
+
+def _solver(phase: Phase, optimizer: Optimizer, config: Config) -> str:
+    return solver_of(phase, optimizer) if config.solver == "auto" else config.solver
+
+
+def meta_iteration(
+    theta: Theta,
+    state: Theta,
+    episodes: Sequence[Episode],
+    stages: Stages,
+    config: Config,
+    i: int = 0,
+    each: Each = map,
+) -> list[dict[str, float]]:
+    """Ordinary stages, then adapt to each episode and take meta-update i.
+
+    Moves theta and `state`, the meta-optimizer's. `each` maps a function over the episodes: an
+    executor's map adapts to them side by side. Returns the losses of each task before its first
+    steps.
+    """
+    plain = [_train(theta, state, e, stages, config, i * len(episodes) + j)
+             for j, e in enumerate(episodes)]  # fmt: skip
+    meta = [stage for stage in stages if not stage.ordinary]
+    if not meta:
+        return plain
+
+    def run(place: int) -> Task:
+        into = {name: scratch(f"{name} of task {place}", value) for name, value in theta.items()}
+        return adapt(theta, episodes[place], meta, config, into)
+
+    tasks = list(each(run, range(len(episodes))))
+    kind = outer_of(config)
+    numbers = kind.numbers(i, config.iterations)
+    if config.meta_gradient == "fomaml":
+        update(theta, mean([task.gradient for task in tasks]), state, kind, numbers)
+    else:
+        reptile(theta, [task.theta for task in tasks], state, kind, numbers)
+    return [before | task.losses for before, task in zip(plain, tasks, strict=True)]
+
+
+def _train(
+    theta: Theta, state: Theta, episode: Episode, stages: Stages, config: Config, j: int
+) -> dict[str, float]:
+    """The ordinary stages on task j: theta moves by Adam, as in any supervised training."""
+    own = {n.removeprefix(_ORDINARY): v for n, v in state.items() if n.startswith(_ORDINARY)}
+    losses = {}
+    for stage in _ordinary(stages):
+        phase, adam = stage.make(episode, config), Outer("adam", stage.rate(config))
+        losses[f"{stage.name}_loss"] = float(reference.loss(theta, phase, 0))
+        for t in range(config.inner_steps):
+            numbers = adam.numbers(j * config.inner_steps + t, 1)
+            update(theta, reference.gradient(theta, phase, t), own, adam, numbers)
+    return losses
+
+
+def _ordinary(stages: Stages) -> list[Stage]:
+    return [stage for stage in stages if stage.ordinary]
+
+
+def adapt_all(
+    theta: Theta, episode: Episode, stages: Stages, config: Config
+) -> tuple[Theta, Theta, dict[str, Tensor]]:
+    """`adapt` to T tasks at once, whose rows lead with a dimension of tasks; waits for no device.
+
+    Returns where what learned ended (T, ...), FOMAML's gradient (T, ...), and the losses (T,).
+    """
+    n_tasks = len(episode.source)
+    theta = {name: value.expand(n_tasks, *value.shape) for name, value in theta.items()}
+    if config.hard:
+        episode = replace(episode, target=mined(theta, episode, config))
+    ends: Theta = {}
+    gradient: Theta = {}
+    losses = {}
+    for stage in stages:
+        phase = stage.make(episode, config)
+        moved, found = batched.descend_all(
+            {**theta, **ends}, phase, config.inner_steps, optimizer_of(config, stage.rate(config))
+        )
+        ends |= moved
+        losses[f"{stage.name}_loss"] = found[0]
+        if config.meta_gradient == "fomaml":
+            held = {n: v for n, v in {**theta, **ends}.items() if n not in moved}
+            found_all, _ = batched.gradient_all(moved, held, phase, config.inner_steps)
+            _accumulate(gradient, found_all)
+    return ends, gradient, losses
+
+
+def meta_step(
+    theta: Theta, state: Theta, episode: Episode, stages: Stages, config: Config, numbers: Numbers
+) -> dict[str, Tensor]:
+    """One meta-iteration over T stacked tasks, in place, without waiting; returns losses (T,)."""
+    ends, gradient, losses = adapt_all(theta, episode, stages, config)
+    if config.meta_gradient == "fomaml":
+        mean_of = {name: value.mean(0) for name, value in gradient.items()}
+        update(theta, mean_of, state, outer_of(config), numbers)
+    else:
+        toward(theta, {n: v.mean(0) for n, v in ends.items()}, state, outer_of(config), numbers)
+    return losses
+
+
+def _accumulate(total: Theta, more: Theta) -> None:
+    for name, value in more.items():
+        total[name] = total[name] + value if name in total else value
+
+
+def outer_of(config: Config) -> Outer:
+    """The configured meta-optimizer."""
+    return Outer(
+        config.meta_optimizer, config.meta_step, config.meta_schedule, config.meta_momentum
+    )

@@ -1,0 +1,62 @@
+"""Align + classify: alignment and a classifier of all source classes, no meta-learning anywhere.
+
+CROMA paper (arXiv:2012.02813), table rows of that name, with three ways to align: contrastive;
+adversarial, by a discriminator that cannot tell the modalities; cycle, by translation there and
+back (`engine/rival_objectives.py`). They read labelled source rows and pairs, no target label. New
+classes have a classifier of their own, which starts from nothing or from class means.
+"""
+
+import torch
+
+from xmg.engine.config import Config
+from xmg.engine.fronts import Fronts
+from xmg.engine.heads import Theta
+from xmg.engine.meta_learn import Stage
+from xmg.engine.methods import croma
+from xmg.engine.methods.align_meta_classify import ORDINARY_ALIGN
+from xmg.engine.methods.system import Trained, pairs
+from xmg.engine.phases import classify_all, confuse, cycle
+from xmg.engine.starts import discriminator
+from xmg.engine.views import MetaTrain
+
+
+def start(train: MetaTrain, config: Config) -> tuple[Fronts, Theta]:
+    """As CROMA, with a classifier of all source classes."""
+    fronts, theta = croma.start(train, config)
+    return fronts, {**theta, "classes": torch.zeros(config.width, len(train.source.classes))}
+
+
+def start_adversarial(train: MetaTrain, config: Config) -> tuple[Fronts, Theta]:
+    """The same with a discriminator of modalities."""
+    fronts, theta = start(train, config)
+    return fronts, {**theta, **discriminator(config)}
+
+
+def start_cycle(train: MetaTrain, config: Config) -> tuple[Fronts, Theta]:
+    """The same with decoders to either modality."""
+    fronts, theta = start(train, config)
+    decoders = {
+        f"{name}.decoder": torch.zeros(config.width, front.offset.numel())
+        for name, front in (("source", fronts.source), ("target", fronts.target))
+        if front
+    }
+    return fronts, {**theta, **decoders}
+
+
+CLASSIFY_ALL = Stage("classify", classify_all, lambda c: c.classify_rate, ordinary=True)
+ADVERSARIAL = Stage("confuse", confuse, lambda c: c.align_rate, ordinary=True)
+CYCLE = Stage("cycle", cycle, lambda c: c.align_rate, ordinary=True)
+
+CONTRASTIVE = Trained(
+    "align + classify", pairs, start, (ORDINARY_ALIGN, CLASSIFY_ALL), croma.STARTS
+)
+BY_CONFUSION = Trained(
+    "align + classify (adversarial)",
+    pairs,
+    start_adversarial,
+    (ADVERSARIAL, CLASSIFY_ALL),
+    croma.STARTS,
+)
+BY_CYCLE = Trained(
+    "align + classify (cycle)", pairs, start_cycle, (CYCLE, CLASSIFY_ALL), croma.STARTS
+)

@@ -1,0 +1,100 @@
+"""Cross-modal linear probe (Lin, Yu, Kuang, Pathak, Ramanan, CVPR 2023).
+
+A logistic probe whose support holds source samples too: k of each new class, in the space that CCA
+of the pairs gives. It reads more than CROMA does, namely source samples of the new classes, so it
+can run only where the source has classes of the target's names.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from xmg.cache.pairs import Rows
+from xmg.engine.closed_form import cca
+from xmg.engine.config import Config
+from xmg.engine.fetch import fetch
+from xmg.engine.fronts import fit_fronts
+from xmg.engine.linear_probe import Array, decision
+from xmg.engine.methods.maps import mapped
+from xmg.engine.methods.probes import STRENGTHS, Strength
+from xmg.engine.methods.system import ClosedForm
+from xmg.engine.pool import Pool
+from xmg.engine.problem import Problem, source_of_new_classes
+from xmg.engine.set_statistics import pair_statistics
+from xmg.engine.tasks import Tasks
+from xmg.engine.views import NewSource
+
+_SHRINKAGES = (0.1, 0.3)
+
+
+@dataclass(frozen=True, slots=True)
+class CrossModalProbe:
+    """Unit rows of both modalities in one space; source (L, w) are those of new classes."""
+
+    target: Callable[[Tensor], Tensor]
+    source: Tensor
+    pool: Pool  # of those rows, in their order
+    seed: int
+
+    def settings(self) -> Sequence[Strength]:
+        """Penalties."""
+        return STRENGTHS
+
+    def scores(self, tasks: Tasks, settings: Sequence[Strength], tau: float) -> Tensor:
+        """Decision values of queries, (settings, E, n, n_way)."""
+        z = F.normalize(self.target(tasks.x), dim=-1).numpy()
+        labels, n_way = tasks.support_labels.numpy(), tasks.support.shape[1]
+        found = []
+        for e, names in enumerate(tasks.names):
+            support, query = (
+                z[tasks.locate(part[e].ravel())] for part in (tasks.support, tasks.query)
+            )
+            extra, extra_labels = self._borrowed(names, tasks.support.shape[2], e)
+            x = np.concatenate([support, extra])
+            y = np.concatenate([labels[e], extra_labels])
+            found.append([decision("logistic", s.c, x, y, query, n_way) for s in settings])
+        return torch.from_numpy(np.array(found)).transpose(0, 1)
+
+    def _borrowed(self, names: Sequence[str], k: int, e: int) -> tuple[Array, Rows]:
+        """k source rows of each class, drawn anew for each task."""
+        rng = np.random.default_rng([self.seed, e])
+        places, labels = [], []
+        for label, name in enumerate(names):
+            c = self.pool.classes.index(name)
+            size, start = int(self.pool.sizes[c]), int(self.pool.sizes[:c].sum())
+            places.append(start + rng.permutation(size)[:k])
+            labels.append(np.full(min(k, size), label))
+        return self.source[np.concatenate(places)].numpy(), np.concatenate(labels)
+
+
+def new_source(problem: Problem, config: Config) -> NewSource:
+    """Pairs of meta-training, and source samples of the held-out classes."""
+    return NewSource(problem.train, source_of_new_classes(problem, config))
+
+
+def candidates(view: NewSource, config: Config) -> list[CrossModalProbe]:
+    """By how far covariances are shrunk."""
+    fronts = fit_fronts(view.train, config.front_width)
+    assert fronts.source
+    pair = pair_statistics(view.train, fronts.source, fronts.target)
+    x = fetch(view.source.file, view.source.rows)
+    found = []
+    for a in _SHRINKAGES:
+        one = cca(pair, a, config.width)
+        target, source = (
+            mapped(front, side.mean, matrix, one.correlations)
+            for front, side, matrix in (
+                (fronts.target, pair.target, one.target),
+                (fronts.source, pair.source, one.source),
+            )
+        )
+        rows = F.normalize(source(x), dim=-1)
+        found.append(CrossModalProbe(target, rows, view.source, config.seed))
+    return found
+
+
+CROSS_MODAL_PROBE = ClosedForm("cross-modal probe: new source samples", new_source, candidates)

@@ -1,0 +1,66 @@
+"""Linear probes of scikit-learn on frozen target features: logistic and ridge.
+
+They read the k labels of a task, and of meta-training unlabelled target rows (to whiten by).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from xmg.engine.config import Config
+from xmg.engine.fronts import mean_frame
+from xmg.engine.linear_probe import decision
+from xmg.engine.methods.system import ClosedForm, unlabelled
+from xmg.engine.tasks import Tasks
+from xmg.engine.views import TargetOnly
+from xmg.engine.whitening import fit_whitening
+
+
+class Strength(NamedTuple):
+    """Inverse weight of the penalty: C of logistic regression, 1 / alpha of ridge."""
+
+    c: float
+
+
+STRENGTHS = tuple(Strength(10.0**i) for i in (1, 0, 2, 3))  # the middle first
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A linear classifier of unit rows front(x), fitted on the support of each task."""
+
+    kind: str  # "logistic" or "ridge"
+    front: Callable[[Tensor], Tensor]
+
+    def settings(self) -> Sequence[Strength]:
+        """Penalties."""
+        return STRENGTHS
+
+    def scores(self, tasks: Tasks, settings: Sequence[Strength], tau: float) -> Tensor:
+        """Decision values of queries, (settings, E, n, n_way)."""
+        z = F.normalize(self.front(tasks.x), dim=-1).numpy()
+        support, query = (z[tasks.locate(part).flatten(1)] for part in (tasks.support, tasks.query))
+        labels, n_way = tasks.support_labels.numpy(), tasks.support.shape[1]
+        tasks_of = list(zip(support, labels, query, strict=True))
+        found = [[decision(self.kind, s.c, *task, n_way) for task in tasks_of] for s in settings]
+        return torch.from_numpy(np.array(found))
+
+
+def _probes(kind: str) -> Callable[[TargetOnly, Config], list[Probe]]:
+    def candidates(view: TargetOnly, _: Config) -> list[Probe]:
+        file = view.target.file
+        raw = mean_frame if file.is_sequence else torch.Tensor.float
+        front = fit_whitening(file, view.target.rows, file.dim)
+        whitened = (lambda x: mean_frame(front(x))) if front.frames else front
+        return [Probe(kind, raw), Probe(kind, whitened)]
+
+    return candidates
+
+
+LOGISTIC = ClosedForm("logistic probe", unlabelled, _probes("logistic"))
+RIDGE = ClosedForm("ridge probe", unlabelled, _probes("ridge"))

@@ -1,0 +1,50 @@
+"""Shared: one encoder for both modalities; a linear map brings target rows to the source's width.
+
+The domain-adaptation rows of the CROMA paper (arXiv:2012.02813), meta-trained as CROMA is: alone;
+with the contrastive alignment loss; with domain confusion; and with target labels. The last reads
+labels of target rows in meta-training, the others none.
+"""
+
+from xmg.engine.config import Config
+from xmg.engine.fronts import Fronts, fit_fronts
+from xmg.engine.heads import Theta
+from xmg.engine.meta_learn import Stage
+from xmg.engine.methods.croma import ALIGN, CLASSIFY
+from xmg.engine.methods.system import Trained, pairs
+from xmg.engine.phases import classify_target, confuse
+from xmg.engine.problem import Problem
+from xmg.engine.starts import discriminator, shared
+from xmg.engine.views import MetaTrain, WithTargetLabels
+
+
+def start(train: MetaTrain, config: Config) -> tuple[Fronts, Theta]:
+    """One encoder and the target's way into it."""
+    fronts = fit_fronts(train, config.front_width)
+    return fronts, shared(fronts, config)
+
+
+def start_confusion(train: MetaTrain, config: Config) -> tuple[Fronts, Theta]:
+    """The same with a discriminator of modalities."""
+    fronts, theta = start(train, config)
+    return fronts, {**theta, **discriminator(config)}
+
+
+def start_labelled(view: WithTargetLabels, config: Config) -> tuple[Fronts, Theta]:
+    """The same from a view that shows target labels too."""
+    return start(view.train, config)
+
+
+def with_target_labels(problem: Problem, _: Config) -> WithTargetLabels:
+    """Everything that meta-training has."""
+    return WithTargetLabels(problem.train, problem.labelled.target)
+
+
+CONFUSE = Stage("confuse", confuse, lambda config: config.align_rate)
+CLASSIFY_TARGET = Stage("classify_target", classify_target, lambda config: config.classify_rate)
+
+SHARED = Trained("shared", pairs, start, (CLASSIFY,))
+SHARED_ALIGN = Trained("shared + align", pairs, start, (ALIGN, CLASSIFY))
+SHARED_CONFUSION = Trained("shared + domain confusion", pairs, start_confusion, (CONFUSE, CLASSIFY))
+SHARED_LABELS = Trained(
+    "shared + target labels", with_target_labels, start_labelled, (CLASSIFY, CLASSIFY_TARGET)
+)

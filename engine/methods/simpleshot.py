@@ -1,0 +1,64 @@
+"""SimpleShot (Wang, Chao, Weinberger, van der Maaten, arXiv:1911.04623): CL2N.
+
+Features less their mean over unlabelled target rows of meta-training, brought to unit norm;
+nearest class mean by Euclidean distance.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from xmg.engine.config import Config
+from xmg.engine.fetch import fetch
+from xmg.engine.fronts import mean_frame
+from xmg.engine.methods.system import ClosedForm, unlabelled
+from xmg.engine.tasks import Tasks
+from xmg.engine.views import TargetOnly
+
+_BLOCK = 4096
+
+
+class Alone(NamedTuple):
+    """There is nothing to choose."""
+
+
+@dataclass(frozen=True, slots=True)
+class SimpleShot:
+    """Nearest centroid of centred unit rows; mean (D,)."""
+
+    mean: Tensor
+    frames: bool
+
+    def settings(self) -> Sequence[Alone]:
+        """One."""
+        return [Alone()]
+
+    def scores(self, tasks: Tasks, settings: Sequence[Alone], tau: float) -> Tensor:
+        """Minus the squared distances of queries to centroids."""
+        x = mean_frame(tasks.x) if self.frames else tasks.x
+        z = F.normalize(x - self.mean, dim=-1)
+        support, query = (
+            z[tasks.locate(part)].flatten(1, 2) for part in (tasks.support, tasks.query)
+        )
+        chosen = F.one_hot(tasks.support_labels, tasks.support.shape[1]).to(z)  # (E, n, n_way)
+        count = chosen.sum(1, keepdim=True).mT  # (E, n_way, 1)
+        centroids = chosen.mT @ support / count.clamp_min(1)
+        distances = torch.cdist(query, centroids).square()
+        return -distances.masked_fill(count.mT == 0, torch.inf)[None]
+
+
+def candidates(view: TargetOnly, _: Config) -> list[SimpleShot]:
+    """One, with the mean of the rows (of sequences: of mean frames)."""
+    file, rows = view.target.file, view.target.rows
+    total = torch.zeros(file.dim, dtype=torch.float64)
+    for i in range(0, len(rows), _BLOCK):
+        x = fetch(file, rows[i : i + _BLOCK])
+        total += (mean_frame(x) if file.is_sequence else x).double().sum(0)
+    return [SimpleShot((total / len(rows)).float(), file.is_sequence)]
+
+
+SIMPLESHOT = ClosedForm("SimpleShot", unlabelled, candidates)

@@ -1,0 +1,96 @@
+"""What a system is: which data it may read, how it starts, and what it learns from them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xmg.engine.config import Config, Start
+from xmg.engine.fronts import Fronts
+from xmg.engine.heads import Theta
+from xmg.engine.learner import Classifier, Learner
+from xmg.engine.meta_learn import Stage
+from xmg.engine.phases import head_of
+from xmg.engine.pool import pool_by_labels
+from xmg.engine.problem import Problem
+from xmg.engine.views import MetaTrain, Nothing, TargetOnly, View, WithTargetLabels
+
+Trainable = MetaTrain | TargetOnly | WithTargetLabels
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A system that is trained over episodes.
+
+    view: what it may read, and all that it is given. start: fronts and theta^meta before
+    training. stages: what an iteration learns from, in turn.
+    """
+
+    title: str
+    view: Callable[[Problem, Config], Trainable]
+    start: Callable[[Any, Config], tuple[Fronts, Theta]]  # of what `view` gives
+    stages: tuple[Stage, ...]
+    starts: tuple[Start, ...] = ("identity",)  # what start = "best" chooses from
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedForm:
+    """A system without episodes: a few candidates, of which meta-validation chooses for each k."""
+
+    title: str
+    view: Callable[[Problem, Config], View]
+    candidates: Callable[[Any, Config], Sequence[Classifier]]
+
+
+def samples_read(system: Trained | ClosedForm, problem: Problem, config: Config) -> dict[str, int]:
+    """How many target samples a system reads in meta-training, and how many with their labels."""
+    view = system.view(problem, config)
+    labelled = view.target if isinstance(view, WithTargetLabels) else None
+    if isinstance(view, TargetOnly) and system.view is target_labels:
+        labelled = view.target
+    n_labels = int(labelled.sizes.sum()) if labelled else 0
+    if isinstance(view, Nothing):
+        return {"samples": 0, "labels": 0}
+    if isinstance(view, TargetOnly):
+        return {"samples": int(view.target.sizes.sum()), "labels": n_labels}
+    train = view if isinstance(view, MetaTrain) else view.train
+    return {"samples": len(train.sets.target_rows), "labels": n_labels}
+
+
+def learner(theta: Theta, fronts: Fronts, config: Config) -> Learner:
+    """A trained system at meta-test: starts from e_t^meta and phi^meta."""
+    return Learner(
+        fronts.target, head_of(config, "target"), {n: v.detach() for n, v in theta.items()}
+    )
+
+
+def pairs(problem: Problem, _: Config) -> MetaTrain:
+    """Labelled source rows and pairs; no target label."""
+    return problem.train
+
+
+def target_labels(problem: Problem, _: Config) -> TargetOnly:
+    """Labelled target rows of meta-training; no source."""
+    return problem.labelled
+
+
+def unlabelled(problem: Problem, _: Config) -> TargetOnly:
+    """The target rows of the pairs as one group; no source, no sets."""
+    train = problem.train
+    rows = train.sets.target_rows
+    return TargetOnly(pool_by_labels(train.target, ("all",), rows, np.zeros(len(rows), np.int64)))
+
+
+def target_sets(problem: Problem, _: Config) -> TargetOnly:
+    """The target rows of the pairs by their sets; no source."""
+    train = problem.train
+    sizes = np.diff(train.sets.target_offsets)
+    owner = np.repeat(np.arange(len(sizes)), sizes)
+    return TargetOnly(pool_by_labels(train.target, train.sets.names, train.sets.target_rows, owner))
+
+
+def nothing(problem: Problem, _: Config) -> Nothing:
+    """No row of meta-training."""
+    file = problem.train.target
+    return Nothing(file.dim, file.is_sequence)

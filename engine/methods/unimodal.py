@@ -1,0 +1,67 @@
+"""Meta-learning in the target modality alone: unsupervised, and the oracle.
+
+Rows of the CROMA paper's tables (arXiv:2012.02813). None of them can open the source file.
+"""
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+
+from xmg.engine.config import Config
+from xmg.engine.fetch import fetch
+from xmg.engine.fronts import Fronts, fit_fronts
+from xmg.engine.heads import Theta
+from xmg.engine.meta_learn import Stage
+from xmg.engine.methods.shared import CLASSIFY_TARGET
+from xmg.engine.methods.system import Trained, target_labels, target_sets, unlabelled
+from xmg.engine.phases import reconstruct
+from xmg.engine.pool import check_groups, pool_by_labels, with_at_least
+from xmg.engine.problem import Problem
+from xmg.engine.starts import alone, generator
+from xmg.engine.views import TargetOnly
+
+
+def start(view: TargetOnly, config: Config) -> tuple[Fronts, Theta]:
+    """The target's front and head."""
+    check_groups(view.target, config)
+    fronts = fit_fronts(view, config.front_width)
+    return fronts, alone(fronts.target, config)
+
+
+def start_decoder(view: TargetOnly, config: Config) -> tuple[Fronts, Theta]:
+    """A random head, as the identity has nothing to learn from reconstruction, and a decoder."""
+    fronts, theta = start(view, config.model_copy(update={"start": "random"}))
+    d = fronts.target.offset.numel()
+    decoder = torch.randn(config.width, d, generator=generator(config)) / d**0.5
+    return fronts, {**theta, "decoder": decoder}
+
+
+def pseudo_classes(problem: Problem, config: Config) -> TargetOnly:
+    """Weak sets without their source; of strong pairs, clusters of the target rows.
+
+    Sets of strong pairs are the source's labels of paired rows, which would be target labels.
+    Clusters are k-means of unit features, as many as there are sets (CACTUs, Hsu, Levine, Finn,
+    arXiv:1810.02334).
+    """
+    if config.concepts:
+        return target_sets(problem, config)
+    whole = unlabelled(problem, config).target
+    x = fetch(whole.file, whole.index).numpy()
+    x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    n = min(len(problem.train.sets), round(len(x) ** 0.5))
+    found = KMeans(n, n_init=1, random_state=config.seed % 2**31).fit_predict(x)
+    names = tuple(f"cluster {c}" for c in range(n))
+    pool = pool_by_labels(whole.file, names, whole.index, found.astype(np.int64))
+    return TargetOnly(with_at_least(pool, config.k_shot))
+
+
+RECONSTRUCT = Trained(
+    "unsupervised meta-learning (reconstruct)",
+    unlabelled,
+    start_decoder,
+    (Stage("reconstruct", reconstruct, lambda config: config.align_rate),),
+)
+WEAK_LABELS = Trained(
+    "unsupervised meta-learning (weak labels)", pseudo_classes, start, (CLASSIFY_TARGET,)
+)
+ORACLE = Trained("oracle: target labels", target_labels, start, (CLASSIFY_TARGET,))

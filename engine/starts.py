@@ -1,0 +1,106 @@
+"""theta^meta before training: heads that keep what the encoders know, and a classifier phi = 0."""
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from xmg.engine.closed_form import cca, procrustes
+from xmg.engine.config import Config
+from xmg.engine.fronts import Fronts
+from xmg.engine.heads import Theta
+from xmg.engine.phases import head_of
+from xmg.engine.set_statistics import pair_statistics
+from xmg.engine.streams import Stream, key_of
+from xmg.engine.views import MetaTrain
+from xmg.engine.whitening import Whitening
+
+_UNITS = 64  # of a discriminator
+
+
+def aligned(train: MetaTrain, fronts: Fronts, config: Config) -> Theta:
+    """e_s, e_t and phi, where config.start says.
+
+    cca: canonical directions scaled by their correlations, which makes inner products those of
+    canonical similarity (CSA, Li, Chinchali, Topcu, ICLR 2025). procrustes: e_t is the identity,
+    e_s the rotation of the sets' mean source rows to their mean target rows. identity: of both.
+    random: entries of variance 1 / width. A modality of sequences starts at random, and the other
+    one then as the identity. Matrices have the Frobenius norm of the identity, so that rates mean
+    the same for all.
+    """
+    assert fronts.source
+    rng = generator(config)
+    frames = fronts.source.frames or fronts.target.frames
+    if config.start == "random":
+        source, target = random(fronts.source, config, rng), random(fronts.target, config, rng)
+    elif config.start in {"identity", "best"} or frames:
+        source, target = identity(fronts.source, config), identity(fronts.target, config)
+    else:
+        pair = pair_statistics(train, fronts.source, fronts.target)
+        if config.start == "cca":
+            found = cca(pair, config.shrinkage, config.width)
+            source, target = (_wide(x * found.correlations, config) for x in found[:2])
+        else:
+            target = identity(fronts.target, config)
+            source = procrustes(pair.source.means, pair.target.means).float() @ target
+    return {
+        **head_of(config, "source").begin("source", source, rng),
+        **head_of(config, "target").begin("target", target, rng),
+        "phi": phi(config),
+    }
+
+
+def shared(fronts: Fronts, config: Config) -> Theta:
+    """One encoder, of the source's width, and the map that brings target rows there: the identity,
+    or random where config.start says so."""
+    assert fronts.source
+    rng = generator(config)
+    d_s, d_t = fronts.source.offset.numel(), fronts.target.offset.numel()
+    random_start = config.start == "random"
+    encoder = (random if random_start else identity)(fronts.source, config, rng)
+    entry = torch.randn(d_t, d_s, generator=rng) / d_s**0.5 if random_start else torch.eye(d_t, d_s)
+    return {"source": encoder, "target": entry, "phi": phi(config)}
+
+
+def alone(front: Whitening, config: Config) -> Theta:
+    """e_t and phi of a system without a source: the identity, or random."""
+    rng = generator(config)
+    start = (random if config.start == "random" else identity)(front, config, rng)
+    return {**head_of(config, "target").begin("target", start, rng), "phi": phi(config)}
+
+
+def discriminator(config: Config) -> Theta:
+    """D(z) = relu(z U) v of unit rows, random U, v = 0: at chance."""
+    u = torch.randn(config.width, _UNITS, generator=generator(config)) * (2 / config.width) ** 0.5
+    return {"discriminator": u, "discriminator.out": torch.zeros(_UNITS)}
+
+
+def generator(config: Config) -> torch.Generator:
+    """Random numbers of the heads."""
+    return torch.Generator().manual_seed(int(key_of(config.seed, Stream.HEADS)) >> 1)
+
+
+def identity(front: Whitening, config: Config, _: torch.Generator | None = None) -> Tensor:
+    """Of a head's shape: sequences have one more column, which marks frames."""
+    return torch.eye(_inputs(front), config.width)
+
+
+def random(front: Whitening, config: Config, rng: torch.Generator) -> Tensor:
+    """Normal entries of variance 1 / width."""
+    start: Tensor = torch.randn(_inputs(front), config.width, generator=rng) / config.width**0.5
+    return start
+
+
+def phi(config: Config) -> Tensor:
+    """A classifier that knows nothing."""
+    return torch.zeros(config.width, config.n_way)
+
+
+def _inputs(front: Whitening) -> int:
+    return front.offset.numel() + front.frames
+
+
+def _wide(x: Tensor, config: Config) -> Tensor:
+    """Columns of zeros up to the width; of the norm of the identity."""
+    whole = F.pad(x, (0, config.width - x.shape[1])).float()
+    scaled: Tensor = whole * (min(whole.shape) ** 0.5 / whole.norm().clamp_min(1e-12))
+    return scaled

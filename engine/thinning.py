@@ -1,0 +1,67 @@
+"""Less data for meta-training, and sets found by clustering: what studies of data need."""
+
+from itertools import pairwise
+
+import numpy as np
+from sklearn.cluster import KMeans
+
+from xmg.cache import FeatureFile, XmgError
+from xmg.cache.pairs import PairedSets, Rows
+from xmg.engine.config import Config
+from xmg.engine.fetch import fetch
+from xmg.engine.streams import Stream, generator
+
+
+def fewer_sets(sets: PairedSets, config: Config) -> PairedSets:
+    """n_train_sets of the sets, in their order; those of fewer lie inside those of more."""
+    if config.n_train_sets is None or config.n_train_sets == len(sets):
+        return sets
+    if config.n_train_sets > len(sets):
+        raise XmgError(
+            f"n_train_sets = {config.n_train_sets}, and the pairs form {len(sets)} sets. "
+            "fix: lower it"
+        )
+    order = generator(config.seed, Stream.THINNING).permutation(len(sets))
+    kept = np.sort(order[: config.n_train_sets])
+    sides = [
+        _parts([rows[offsets[i] : offsets[i + 1]] for i in kept])
+        for rows, offsets in (
+            (sets.source_rows, sets.source_offsets), (sets.target_rows, sets.target_offsets)
+        )
+    ]  # fmt: skip
+    (s_offsets, s_rows), (t_offsets, t_rows) = sides
+    return PairedSets(tuple(sets.names[i] for i in kept), s_offsets, s_rows, t_offsets, t_rows)
+
+
+def fewer_rows(sets: PairedSets, config: Config) -> PairedSets:
+    """A share of each set's target rows, one at least."""
+    if config.target_share == 1:
+        return sets
+    rng = generator(config.seed, Stream.THINNING)
+    parts = []
+    for start, stop in pairwise(sets.target_offsets):
+        rows = rng.permutation(sets.target_rows[start:stop])
+        parts.append(np.sort(rows[: max(1, round(config.target_share * len(rows)))]))
+    offsets, rows = _parts(parts)
+    return PairedSets(sets.names, sets.source_offsets, sets.source_rows, offsets, rows)
+
+
+def clustered(source: FeatureFile, rows: Rows, config: Config) -> list[str]:
+    """The cluster of each source row of a pair, by k-means of unit features.
+
+    S* = sqrt(N) clusters of N pairs unless n_clusters says: the error c_1 / S + c_2 S / N of weak
+    alignment with unknown sets is least where S grows as sqrt(N) (CROMA paper, appendix B).
+    """
+    n = config.n_clusters or max(2, round(len(rows) ** 0.5))
+    if n > len(rows):
+        raise XmgError(f"n_clusters = {n}, and there are {len(rows)} pairs. fix: lower it")
+    x = fetch(source, rows).numpy()
+    x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    seed = int(generator(config.seed, Stream.THINNING).integers(2**31))
+    found = KMeans(n, n_init=1, random_state=seed).fit_predict(x)
+    return [f"cluster {c:0{len(str(n))}d}" for c in found]
+
+
+def _parts(parts: list[Rows]) -> tuple[Rows, Rows]:
+    offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
+    return offsets, np.concatenate(parts)
