@@ -25,9 +25,11 @@ from xmg.engine.compute import Each, flushed_denormals, one_thread_each
 from xmg.engine.config import Config, make_config
 from xmg.engine.fronts import fit_fronts
 from xmg.engine.inputs import Episode
-from xmg.engine.methods import croma
+from xmg.engine.meta_learn import meta_iteration
+from xmg.engine.methods.croma import CROMA
 from xmg.engine.problem import open_problem
 from xmg.engine.run import State
+from xmg.engine.starts import aligned
 
 N_NEGATIVES, N_WAY, N_STEPS = 16, 5, 5
 PAIRS = {1: 4, 5: 8, 10: 16}  # by shots, as in the CROMA paper
@@ -86,7 +88,7 @@ def settings(kind: str, **further: object) -> Config:
 
 
 def ours(config: Config) -> loops.Run:
-    return lambda theta, episode: croma.meta_iteration(theta, {}, [episode], config)
+    return lambda theta, episode: meta_iteration(theta, {}, [episode], CROMA.stages, config)
 
 
 def contestants(folder: Path, data: list[Episode]) -> Iterator[tuple[str, loops.Run]]:
@@ -141,7 +143,7 @@ def threads(size: Size, kind: str) -> tuple[float, float]:
 
     def rate(each: Each) -> Callable[[int], float]:
         theta, numbers = theta_of(size), range(3)
-        run = lambda i: croma.meta_iteration(theta, {}, data, config, i, each)  # noqa: E731
+        run = lambda i: meta_iteration(theta, {}, data, CROMA.stages, config, i, each)  # noqa: E731
         return lambda _: len(data) * machine.rate(run, numbers)
 
     before = torch.get_num_threads()
@@ -160,8 +162,8 @@ def share(folder: Path, iterations: int = 100) -> float:
     files = [write(folder / f"{side}.h5", rng, d) for side, d in (("s", 512), ("t", 2048))]
     config = make_config(source=files[0].path, target=files[1].path, iterations=iterations)
     problem = open_problem(config)
-    fronts = fit_fronts(problem.train, config.width)
-    theta = croma.start(problem.train, fronts, config)
+    fronts = fit_fronts(problem.train, config.front_width)
+    theta = aligned(problem.train, fronts, config)
     inside = 0.0
 
     def timed(*arguments: object) -> object:
@@ -171,18 +173,18 @@ def share(folder: Path, iterations: int = 100) -> float:
         inside += time.perf_counter() - began
         return found
 
-    original, croma.meta_iteration = croma.meta_iteration, timed  # type: ignore[assignment]
+    original, advance.meta_iteration = meta_iteration, timed  # type: ignore[assignment]
     try:
         with flushed_denormals():
             state = State(theta, {}, fronts, 0, 0.0, 0)
-            with advance.advancing(problem.train, state, config) as steps:
+            with advance.advancing(problem.train, state, CROMA.stages, config) as steps:
                 next(steps)
                 inside, began = 0.0, time.perf_counter()
                 for _ in steps:
                     pass
                 return inside / (time.perf_counter() - began)
     finally:
-        croma.meta_iteration = original  # type: ignore[assignment]
+        advance.meta_iteration = original
 
 
 def write(path: Path, rng: np.random.Generator, dim: int) -> FeatureFile:

@@ -13,6 +13,7 @@ from xmg.engine.advance import Trainable, advancing, device_of
 from xmg.engine.compute import flushed_denormals
 from xmg.engine.config import Config
 from xmg.engine.evaluate import validation_accuracy
+from xmg.engine.fronts import fit_fronts
 from xmg.engine.heads import Theta
 from xmg.engine.manifest import check_manifest, make_manifest
 from xmg.engine.meta_learn import begin
@@ -89,16 +90,14 @@ def _refuse_another(run: Path, config: Config) -> None:
 
 def _begin(system: Trained, view: Trainable, tasks: Mapping[int, Tasks], config: Config) -> State:
     """The state before training; of several starts the one that meta-validation finds best."""
+    fronts = fit_fronts(view, config.front_width)
     kinds = system.starts if config.start == "best" else (config.start,)
-    best = None
-    for kind in kinds:
-        fronts, theta = system.start(view, config.model_copy(update={"start": kind}))
-        now = learner(theta, fronts, config)
-        accuracy = validation_accuracy(now, tasks, config.tau) if len(kinds) > 1 else 0.0
-        if best is None or accuracy > best[0]:
-            best = accuracy, fronts, theta
-    assert best
-    _, fronts, theta = best
+    found = [system.start(view, fronts, config.model_copy(update={"start": k})) for k in kinds]
+    theta = found[0]
+    if len(found) > 1:
+        learners = [learner(theta, fronts, config) for theta in found]
+        accuracies = [validation_accuracy(one, tasks, config.tau) for one in learners]
+        theta = found[accuracies.index(max(accuracies))]
     return State(theta, begin(theta, system.stages, config), fronts, 0, -1.0, 0)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from xmg.engine.heads import Theta
 from xmg.engine.inner import batched, direct, reference, span
-from xmg.engine.inner.phase import Fused, Optimizer, Phase
+from xmg.engine.inner.phase import Optimizer, Phase
 
 Solver = Callable[[Theta, Phase, int, Optimizer, Theta], tuple[Theta, list[float]]]
 SOLVERS: dict[str, Solver] = {
@@ -18,12 +18,11 @@ SOLVERS: dict[str, Solver] = {
 def solver_of(phase: Phase, optimizer: Optimizer) -> str:
     """Span for SGD where every head has fewer rows than inputs, else direct; all are exact.
 
-    Rows that are sequences, heads that share a layer, and losses without gradients of their own
-    have the reference only.
+    Rows that are sequences, and heads that share a layer, have the reference only.
     """
     sequences = any(rows.dim() > 2 for rows in phase.rows.values())
     shared = not phase.heads.keys().isdisjoint(phase.rest)
-    if sequences or shared or not isinstance(phase.objective, Fused):
+    if sequences or shared:
         return "reference"
     few = all(rows.shape[0] < rows.shape[1] for rows in phase.rows.values())
     return "span" if optimizer.kind == "sgd" and few else "direct"

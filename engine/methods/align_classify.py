@@ -12,51 +12,45 @@ from xmg.engine.config import Config
 from xmg.engine.fronts import Fronts
 from xmg.engine.heads import Theta
 from xmg.engine.meta_learn import Stage
-from xmg.engine.methods import croma
 from xmg.engine.methods.align_meta_classify import ORDINARY_ALIGN
+from xmg.engine.methods.croma import STARTS
 from xmg.engine.methods.system import Trained, pairs
 from xmg.engine.phases import classify_all, confuse, cycle
-from xmg.engine.starts import discriminator
+from xmg.engine.starts import aligned, discriminator
 from xmg.engine.views import MetaTrain
 
 
-def start(train: MetaTrain, config: Config) -> tuple[Fronts, Theta]:
+def start(train: MetaTrain, fronts: Fronts, config: Config) -> Theta:
     """As CROMA, with a classifier of all source classes."""
-    fronts, theta = croma.start(train, config)
-    return fronts, {**theta, "classes": torch.zeros(config.width, len(train.source.classes))}
+    theta = aligned(train, fronts, config)
+    return {**theta, "classes": torch.zeros(config.width, len(train.source.classes))}
 
 
-def start_adversarial(train: MetaTrain, config: Config) -> tuple[Fronts, Theta]:
+def start_adversarial(train: MetaTrain, fronts: Fronts, config: Config) -> Theta:
     """The same with a discriminator of modalities."""
-    fronts, theta = start(train, config)
-    return fronts, {**theta, **discriminator(config)}
+    return {**start(train, fronts, config), **discriminator(config)}
 
 
-def start_cycle(train: MetaTrain, config: Config) -> tuple[Fronts, Theta]:
+def start_cycle(train: MetaTrain, fronts: Fronts, config: Config) -> Theta:
     """The same with decoders to either modality."""
-    fronts, theta = start(train, config)
     decoders = {
         f"{name}.decoder": torch.zeros(config.width, front.offset.numel())
         for name, front in (("source", fronts.source), ("target", fronts.target))
         if front
     }
-    return fronts, {**theta, **decoders}
+    return {**start(train, fronts, config), **decoders}
 
 
 CLASSIFY_ALL = Stage("classify", classify_all, lambda c: c.classify_rate, ordinary=True)
 ADVERSARIAL = Stage("confuse", confuse, lambda c: c.align_rate, ordinary=True)
 CYCLE = Stage("cycle", cycle, lambda c: c.align_rate, ordinary=True)
 
-CONTRASTIVE = Trained(
-    "align + classify", pairs, start, (ORDINARY_ALIGN, CLASSIFY_ALL), croma.STARTS
-)
+CONTRASTIVE = Trained("align + classify", pairs, start, (ORDINARY_ALIGN, CLASSIFY_ALL), STARTS)
 BY_CONFUSION = Trained(
     "align + classify (adversarial)",
     pairs,
     start_adversarial,
     (ADVERSARIAL, CLASSIFY_ALL),
-    croma.STARTS,
+    STARTS,
 )
-BY_CYCLE = Trained(
-    "align + classify (cycle)", pairs, start_cycle, (CYCLE, CLASSIFY_ALL), croma.STARTS
-)
+BY_CYCLE = Trained("align + classify (cycle)", pairs, start_cycle, (CYCLE, CLASSIFY_ALL), STARTS)

@@ -6,11 +6,12 @@ steps move the heads themselves.
 
 from dataclasses import replace
 
-from xmg.engine.methods.croma import ALIGN, CLASSIFY, STARTS, start
+from xmg.engine.methods.croma import ALIGN, CLASSIFY, STARTS
 from xmg.engine.methods.system import Trained, pairs
+from xmg.engine.starts import aligned
 
 ORDINARY_ALIGN = replace(ALIGN, ordinary=True)
 
 ALIGN_META_CLASSIFY = Trained(
-    "align + meta classify", pairs, start, (ORDINARY_ALIGN, CLASSIFY), STARTS
+    "align + meta classify", pairs, aligned, (ORDINARY_ALIGN, CLASSIFY), STARTS
 )

@@ -28,7 +28,7 @@ from xmg.engine.set_statistics import pair_statistics
 from xmg.engine.tasks import Tasks
 from xmg.engine.views import NewSource
 
-_SHRINKAGES = (0.1, 0.3)
+_SHRINKAGES = (0.1,)
 
 
 @dataclass(frozen=True, slots=True)

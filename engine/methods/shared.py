@@ -6,7 +6,7 @@ labels of target rows in meta-training, the others none.
 """
 
 from xmg.engine.config import Config
-from xmg.engine.fronts import Fronts, fit_fronts
+from xmg.engine.fronts import Fronts
 from xmg.engine.heads import Theta
 from xmg.engine.meta_learn import Stage
 from xmg.engine.methods.croma import ALIGN, CLASSIFY
@@ -14,24 +14,17 @@ from xmg.engine.methods.system import Trained, pairs
 from xmg.engine.phases import classify_target, confuse
 from xmg.engine.problem import Problem
 from xmg.engine.starts import discriminator, shared
-from xmg.engine.views import MetaTrain, WithTargetLabels
+from xmg.engine.views import View, WithTargetLabels
 
 
-def start(train: MetaTrain, config: Config) -> tuple[Fronts, Theta]:
+def start(_: View, fronts: Fronts, config: Config) -> Theta:
     """One encoder and the target's way into it."""
-    fronts = fit_fronts(train, config.front_width)
-    return fronts, shared(fronts, config)
+    return shared(fronts, config)
 
 
-def start_confusion(train: MetaTrain, config: Config) -> tuple[Fronts, Theta]:
+def start_confusion(_: View, fronts: Fronts, config: Config) -> Theta:
     """The same with a discriminator of modalities."""
-    fronts, theta = start(train, config)
-    return fronts, {**theta, **discriminator(config)}
-
-
-def start_labelled(view: WithTargetLabels, config: Config) -> tuple[Fronts, Theta]:
-    """The same from a view that shows target labels too."""
-    return start(view.train, config)
+    return {**shared(fronts, config), **discriminator(config)}
 
 
 def with_target_labels(problem: Problem, _: Config) -> WithTargetLabels:
@@ -46,5 +39,5 @@ SHARED = Trained("shared", pairs, start, (CLASSIFY,))
 SHARED_ALIGN = Trained("shared + align", pairs, start, (ALIGN, CLASSIFY))
 SHARED_CONFUSION = Trained("shared + domain confusion", pairs, start_confusion, (CONFUSE, CLASSIFY))
 SHARED_LABELS = Trained(
-    "shared + target labels", with_target_labels, start_labelled, (CLASSIFY, CLASSIFY_TARGET)
+    "shared + target labels", with_target_labels, start, (CLASSIFY, CLASSIFY_TARGET)
 )

@@ -23,13 +23,13 @@ Trainable = MetaTrain | TargetOnly | WithTargetLabels
 class Trained:
     """A system that is trained over episodes.
 
-    view: what it may read, and all that it is given. start: fronts and theta^meta before
-    training. stages: what an iteration learns from, in turn.
+    view: what it may read, and all that it is given. start: theta^meta before training. stages:
+    what an iteration learns from, in turn.
     """
 
     title: str
     view: Callable[[Problem, Config], Trainable]
-    start: Callable[[Any, Config], tuple[Fronts, Theta]]  # of what `view` gives
+    start: Callable[[Any, Fronts, Config], Theta]  # of what `view` gives
     stages: tuple[Stage, ...]
     starts: tuple[Start, ...] = ("identity",)  # what start = "best" chooses from
 

@@ -9,7 +9,7 @@ from sklearn.cluster import KMeans
 
 from xmg.engine.config import Config
 from xmg.engine.fetch import fetch
-from xmg.engine.fronts import Fronts, fit_fronts
+from xmg.engine.fronts import Fronts
 from xmg.engine.heads import Theta
 from xmg.engine.meta_learn import Stage
 from xmg.engine.methods.shared import CLASSIFY_TARGET
@@ -21,19 +21,18 @@ from xmg.engine.starts import alone, generator
 from xmg.engine.views import TargetOnly
 
 
-def start(view: TargetOnly, config: Config) -> tuple[Fronts, Theta]:
-    """The target's front and head."""
+def start(view: TargetOnly, fronts: Fronts, config: Config) -> Theta:
+    """The target's head."""
     check_groups(view.target, config)
-    fronts = fit_fronts(view, config.front_width)
-    return fronts, alone(fronts.target, config)
+    return alone(fronts.target, config)
 
 
-def start_decoder(view: TargetOnly, config: Config) -> tuple[Fronts, Theta]:
+def start_decoder(view: TargetOnly, fronts: Fronts, config: Config) -> Theta:
     """A random head, as the identity has nothing to learn from reconstruction, and a decoder."""
-    fronts, theta = start(view, config.model_copy(update={"start": "random"}))
+    theta = start(view, fronts, config.model_copy(update={"start": "random"}))
     d = fronts.target.offset.numel()
     decoder = torch.randn(config.width, d, generator=generator(config)) / d**0.5
-    return fronts, {**theta, "decoder": decoder}
+    return {**theta, "decoder": decoder}
 
 
 def pseudo_classes(problem: Problem, config: Config) -> TargetOnly:

@@ -16,7 +16,8 @@ from xmg.engine.heads import Linear
 from xmg.engine.inner.choose import SOLVERS, solver_of
 from xmg.engine.inner.phase import Optimizer, Phase
 from xmg.engine.inputs import Episode
-from xmg.engine.methods import croma
+from xmg.engine.meta_learn import adapt, meta_iteration
+from xmg.engine.methods.croma import CROMA
 from xmg.engine.phases import align, classify, head_of, optimizer_of
 
 PLACES = {"source": "s.h5", "target": "t.h5"}
@@ -218,7 +219,7 @@ def test_meta_iteration(seed, inner_steps, solver):
     data = doubles(seed + 9, source=(6, 3), target=(6, 2), negatives=(6, 5, 2), shots=(6, 3))
     data["labels"] = np.array([0, 0, 1, 1, 2, 2])
     moved = tensors(theta)
-    (losses,) = croma.meta_iteration(moved, {}, [episode_of(data)], config)
+    (losses,) = meta_iteration(moved, {}, [episode_of(data)], CROMA.stages, config)
     for name, value in naive.meta_iteration(theta, data, config).items():
         npt.assert_allclose(moved[name].numpy(), value, rtol=1e-8, atol=1e-11)
         assert not np.allclose(value, theta[name], atol=1e-4)  # all three learn
@@ -234,6 +235,6 @@ def test_the_configured_loss_is_reported_before_the_first_step(loss):
     rows = data["source"] @ theta["source"], data["target"] @ theta["target"]
     rows = [*rows, data["negatives"] @ theta["target"]]
     unit = [x / np.linalg.norm(x, axis=-1, keepdims=True) for x in rows]
-    task = croma.adapt(tensors(theta), episode_of(data), config)
+    task = adapt(tensors(theta), episode_of(data), CROMA.stages, config)
     twin = naive.loss(loss, *unit, tau=0.3, margin=0.6, n_sets=3)
     assert task.losses["align_loss"] == pytest.approx(twin, rel=1e-9)

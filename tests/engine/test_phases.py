@@ -8,11 +8,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch.testing import assert_close
 
+from xmg.engine import meta_learn
 from xmg.engine.config import make_config
 from xmg.engine.inner.batched import descend_all
 from xmg.engine.inputs import Episode
-from xmg.engine.methods import croma
-from xmg.engine.phases import align, classify, mined
+from xmg.engine.methods.croma import CROMA
+from xmg.engine.phases import align, classify, head_of, mined, optimizer_of
 
 PLACES = {"source": "s.h5", "target": "t.h5"}
 
@@ -95,10 +96,10 @@ def test_fomaml_is_the_gradient_where_the_task_ended():
     """By central differences of the loss on a further step, at the adapted parameters."""
     config = config_of(meta_gradient="fomaml", negatives="step", meta_step=0.5)
     episode, theta = episode_of(8, k=4), theta_of()
-    task = croma.adapt(theta, episode, config)
+    task = meta_learn.adapt(theta, episode, CROMA.stages, config)
     aligned, _ = descend_all(
         {n: v[None] for n, v in theta.items()}, _stacked(align(episode, config)), 3,
-        croma.optimizer_of(config, config.align_rate),
+        optimizer_of(config, config.align_rate),
     )  # fmt: skip
     after = {**theta, **{n: v[0] for n, v in aligned.items()}}
     expected = {n: np.zeros(v.shape) for n, v in theta.items()}
@@ -107,7 +108,7 @@ def test_fomaml_is_the_gradient_where_the_task_ended():
     for name, value in expected.items():
         npt.assert_allclose(task.gradient[name].numpy(), value, rtol=1e-5, atol=1e-7)
     moved = {n: v.clone() for n, v in theta.items()}
-    croma.meta_iteration(moved, {}, [episode], config)
+    meta_learn.meta_iteration(moved, {}, [episode], CROMA.stages, config)
     for name, value in moved.items():
         assert_close(value, theta[name] - 0.5 * task.gradient[name])
 
@@ -149,19 +150,21 @@ def test_tasks_at_once_are_tasks_one_by_one(settings):
     k = 4 if config.meta_gradient == "fomaml" else 2
     episodes = [episode_of(n, k=k, seed=seed) for seed in range(3)]
     rng = torch.Generator().manual_seed(0)
-    head = croma.head_of(config, "source")
+    head = head_of(config, "source")
     starts = torch.randn(9, 6, generator=rng, dtype=torch.float64).split([4, 5])
     theta = head.begin("source", starts[0], rng) | head.begin("target", starts[1], rng)
     theta["phi"] = torch.randn(6, 3, generator=rng, dtype=torch.float64)
     one, two = ({n: v.clone() for n, v in theta.items()} for _ in range(2))
-    outer = croma.outer_of(config)
+    outer = meta_learn.outer_of(config)
     states = outer.begin(one), outer.begin(two)
     stacked = Episode(
         *(torch.stack([getattr(e, f) for e in episodes]) for f in ("source", "target", "shots")),
         episodes[0].labels, 3, stacked=True,
     )  # fmt: skip
-    losses = croma.meta_iteration(one, states[0], episodes, config)
-    found = croma.meta_step(two, states[1], stacked, config, outer.numbers(0, config.iterations))
+    losses = meta_learn.meta_iteration(one, states[0], episodes, CROMA.stages, config)
+    found = meta_learn.meta_step(
+        two, states[1], stacked, CROMA.stages, config, outer.numbers(0, config.iterations)
+    )
     for name, value in one.items():
         assert_close(two[name], value, rtol=1e-9, atol=1e-10)
     for name, values in found.items():

@@ -8,8 +8,8 @@ from scipy.linalg import orthogonal_procrustes
 from sklearn.preprocessing import normalize
 
 from xmg.engine.fronts import fit_fronts
-from xmg.engine.methods import croma
 from xmg.engine.pool import pool_of
+from xmg.engine.starts import aligned
 from xmg.engine.views import MetaTrain
 
 
@@ -22,9 +22,9 @@ def test_start(tmp_path):
     source, target = synthetic.write_pair(tmp_path, n_classes=12, per_class=9, latent=6, dim=6)
     sets = synthetic.sets_of(source, target, source.classes)
     train = MetaTrain(pool_of(source, source.classes), target, sets)
-    config = synthetic.config_of(source, target, width=8)
+    config = synthetic.config_of(source, target, width=8, start="procrustes")
     fronts = fit_fronts(train, 6)
-    theta = croma.start(train, fronts, config)
+    theta = aligned(train, fronts, config)
     a = means(fronts.source, source, sets.source_rows, sets.source_offsets)
     b = means(fronts.target, target, sets.target_rows, sets.target_offsets)
     npt.assert_allclose(theta["source"][:, :6], orthogonal_procrustes(a, b)[0], atol=1e-4)

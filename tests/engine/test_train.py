@@ -7,8 +7,8 @@ import torch
 from safetensors import safe_open
 
 from xmg.cache import XmgError
+from xmg.engine import advance
 from xmg.engine.meta_test import evaluate_run
-from xmg.engine.methods import croma
 from xmg.engine.run import load_config, load_state, read_metrics
 from xmg.engine.train import meta_train
 
@@ -324,7 +324,7 @@ def test_divergence_stops_the_run_and_keeps_the_last_good_state(
             where[wrong] = where[wrong] * float("nan")
         return [losses]
 
-    monkeypatch.setattr(croma, "meta_iteration", iteration)
+    monkeypatch.setattr(advance, "meta_iteration", iteration)
     run = tmp_path / "run"
     with pytest.raises(
         XmgError, match=rf"diverged at meta-iteration 5: {wrong} became.*align_rate 0\.001"
