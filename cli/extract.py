@@ -19,7 +19,9 @@ def extract(
         str, typer.Option("--encoder", "-e", help="A frozen encoder, such as resnet50 or yamnet.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The feature file to write (.h5).")],
-    layout: Annotated[str, typer.Option(help="auto, folder, manifest, esc50 or cifar.")] = "auto",
+    layout: Annotated[
+        str, typer.Option(help="auto, folder, manifest, esc50, cifar, yummly28k or wilderness.")
+    ] = "auto",
     id_column: Annotated[str | None, typer.Option(help="Manifest column of ids.")] = None,
     content_column: Annotated[
         str | None, typer.Option(help="Manifest column of paths or texts.")

@@ -11,6 +11,7 @@ from xmg.cli.ablate import ablate
 from xmg.cli.demo import demo
 from xmg.cli.evaluate import evaluate
 from xmg.cli.extract import extract
+from xmg.cli.inspect import inspect
 from xmg.cli.meta_train import meta_train
 from xmg.cli.pair import pair
 
@@ -25,6 +26,7 @@ app.command()(demo)
 app.command()(extract)
 app.command("meta-train")(meta_train)
 app.command()(evaluate)
+app.command()(inspect)
 app.command()(pair)
 app.command()(ablate)
 app.add_typer(cache.app)

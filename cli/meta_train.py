@@ -24,6 +24,9 @@ def meta_train(
     sets: Annotated[
         str | None, typer.Option(help="Strong pairs form sets by source label, or each by id.")
     ] = None,
+    system: Annotated[
+        str | None, typer.Option(help="CROMA, or another system that xmg ablate trains.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="The only source of randomness.")] = None,
     n_way: Annotated[int | None, typer.Option(help="Classes of a task.")] = None,
     n_query: Annotated[int | None, typer.Option(help="Queries per class.")] = None,
@@ -33,7 +36,7 @@ def meta_train(
         Path | None, typer.Option(help="Any further settings (TOML); options above win.")
     ] = None,
 ) -> None:
-    """Meta-train CROMA on two feature files; continues where an interrupted run stopped.
+    """Meta-train on two feature files; continues where an interrupted run stopped.
 
     Example: xmg meta-train text.h5 speech.h5 --run runs/speech
     """
@@ -43,6 +46,7 @@ def meta_train(
 
     options = {
         "sets": sets,
+        "system": system,
         "seed": seed,
         "n_way": n_way,
         "n_query": n_query,

@@ -91,11 +91,11 @@ class Config(BaseModel):
     false_gap: Annotated[float, Field(ge=0, le=2)] = 0.05  # nearer than own pair - gap: passed over
     loss: LossName = "info-nce"
     margin: Finite = 0.1  # of nce-margin, triplet-hard and class-mean-hinge
-    align_rate: Rate = 1e-3
+    align_rate: Rate = 3e-4
 
     # Source classification task T_s
     k_shot: Positive = 5
-    classify_rate: Rate = 1e-3
+    classify_rate: Rate = 3e-4
 
     # Inner loop
     device: Literal["cpu", "cuda"] = "cpu"

@@ -3,12 +3,12 @@
 from itertools import pairwise
 
 import numpy as np
-from sklearn.cluster import KMeans
 
 from xmg.cache import FeatureFile, XmgError
 from xmg.cache.pairs import PairedSets, Rows
 from xmg.engine.config import Config
 from xmg.engine.fetch import fetch
+from xmg.engine.mining.clusters import cluster_sets, default_n_sets
 from xmg.engine.streams import Stream, generator
 
 
@@ -52,14 +52,16 @@ def clustered(source: FeatureFile, rows: Rows, config: Config) -> list[str]:
     S* = sqrt(N) clusters of N pairs unless n_clusters says: the error c_1 / S + c_2 S / N of weak
     alignment with unknown sets is least where S grows as sqrt(N) (CROMA paper, appendix B).
     """
-    n = config.n_clusters or max(2, round(len(rows) ** 0.5))
-    if n > len(rows):
-        raise XmgError(f"n_clusters = {n}, and there are {len(rows)} pairs. fix: lower it")
-    x = fetch(source, rows).numpy()
-    x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-    seed = int(generator(config.seed, Stream.THINNING).integers(2**31))
-    found = KMeans(n, n_init=1, random_state=seed).fit_predict(x)
+    n = config.n_clusters or max(2, default_n_sets(len(rows)))
+    found = clusters_of(source, rows, n, config.seed)
     return [f"cluster {c:0{len(str(n))}d}" for c in found]
+
+
+def clusters_of(file: FeatureFile, rows: Rows, n: int, seed: int) -> Rows:
+    """The cluster (n_rows,) of each row, by k-means of unit features."""
+    x = fetch(file, rows).numpy()
+    x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    return cluster_sets(x, n, int(generator(seed, Stream.THINNING).integers(2**31)))
 
 
 def _parts(parts: list[Rows]) -> tuple[Rows, Rows]:

@@ -97,8 +97,9 @@ def _check(path: Path, text: str, spec: Spec) -> None:
     labels = [label for label, _, _ in _rows(spec)]
     if not labels:
         raise XmgError(f"{path}: no rows. fix: systems = ['croma', ...]")
-    if twice := [label for label in labels if labels.count(label) > 1]:
-        raise XmgError(f"{path}{_line(text, twice[0])}: the row {twice[0]!r} is named twice")
+    if twice := [(name, label) for label, name, _ in _rows(spec) if labels.count(label) > 1]:
+        where, label = _line(text, *twice[0]), twice[0][1]
+        raise XmgError(f"{path}{where}: the row {label!r} is named twice")
     if label_of(spec.reference) not in labels:
         raise XmgError(
             f"{path}{_line(text, 'reference')}: reference {spec.reference!r} is none of the rows. "

@@ -3,21 +3,20 @@
 Rows of the CROMA paper's tables (arXiv:2012.02813). None of them can open the source file.
 """
 
-import numpy as np
 import torch
-from sklearn.cluster import KMeans
 
 from xmg.engine.config import Config
-from xmg.engine.fetch import fetch
 from xmg.engine.fronts import Fronts
 from xmg.engine.heads import Theta
 from xmg.engine.meta_learn import Stage
 from xmg.engine.methods.shared import CLASSIFY_TARGET
 from xmg.engine.methods.system import Trained, target_labels, target_sets, unlabelled
+from xmg.engine.mining.clusters import default_n_sets
 from xmg.engine.phases import reconstruct
 from xmg.engine.pool import check_groups, pool_by_labels, with_at_least
 from xmg.engine.problem import Problem
 from xmg.engine.starts import alone, generator
+from xmg.engine.thinning import clusters_of
 from xmg.engine.views import TargetOnly
 
 
@@ -45,12 +44,10 @@ def pseudo_classes(problem: Problem, config: Config) -> TargetOnly:
     if config.concepts:
         return target_sets(problem, config)
     whole = unlabelled(problem, config).target
-    x = fetch(whole.file, whole.index).numpy()
-    x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-    n = min(len(problem.train.sets), round(len(x) ** 0.5))
-    found = KMeans(n, n_init=1, random_state=config.seed % 2**31).fit_predict(x)
+    n = min(len(problem.train.sets), default_n_sets(len(whole.index)))
+    found = clusters_of(whole.file, whole.index, n, config.seed)
     names = tuple(f"cluster {c}" for c in range(n))
-    pool = pool_by_labels(whole.file, names, whole.index, found.astype(np.int64))
+    pool = pool_by_labels(whole.file, names, whole.index, found)
     return TargetOnly(with_at_least(pool, config.k_shot))
 
 

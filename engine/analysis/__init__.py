@@ -1,0 +1,1 @@
+"""What a finished run has learned: retrieval across modalities, and predictions one by one."""

@@ -1,0 +1,160 @@
+"""Cells: computed once, resumed, failed alone, the same for any number of processes."""
+
+import csv
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+import synthetic
+
+from xmg.cache import XmgError
+from xmg.engine.ablation import cells as cells_module
+from xmg.engine.ablation.cells import FAILURE, RESULT, compute, identities_of
+from xmg.engine.ablation.report import report
+from xmg.engine.ablation.results import arrays, read
+from xmg.engine.ablation.runner import run_cells
+from xmg.engine.ablation.spec import cells_of, read_spec
+
+SPEC = """
+source = "source.h5"
+target = "target.h5"
+systems = ["class-mean", "cca", "croma"]
+shots = [1, 3]
+seeds = 2
+[settings]
+n_way = 3
+n_query = 4
+n_tasks = 2
+n_repeats = 2
+n_validation = 4
+width = 8
+iterations = 4
+validate_every = 2
+k_pairs = 1
+"""
+
+
+@pytest.fixture
+def spec(tmp_path):
+    synthetic.write_pair(tmp_path, n_classes=12, per_class=12, latent=4, dim=6)
+
+    def made(text=SPEC):
+        (tmp_path / "spec.toml").write_text(text)
+        return read_spec(tmp_path / "spec.toml")
+
+    return made
+
+
+def test_results_are_the_same_for_any_number_of_processes_and_computed_once(spec, tmp_path):
+    cells = cells_of(spec())
+    one = run_cells(cells, tmp_path / "one", 1)
+    two = run_cells(cells, tmp_path / "two", 2)
+    for a, b in zip(one, two, strict=True):
+        assert (
+            json.loads((a / RESULT).read_text())["shots"]
+            == json.loads((b / RESULT).read_text())["shots"]
+        )
+    before = [(f / RESULT).stat().st_mtime_ns for f in one]
+    seen = []
+    assert run_cells(cells, tmp_path / "one", 1, lambda *now: seen.append(now)) == one
+    assert [(f / RESULT).stat().st_mtime_ns for f in one] == before
+    assert seen == [(6, 6, "")]
+
+
+def test_a_removed_result_alone_is_computed_again(spec, tmp_path):
+    cells = cells_of(spec())
+    folders = run_cells(cells, tmp_path / "out")
+    found = [(f / RESULT).read_text() for f in folders]
+    (folders[2] / RESULT).unlink()
+    stamps = [(f / RESULT).stat().st_mtime_ns for f in folders if f != folders[2]]
+    run_cells(cells, tmp_path / "out")
+    assert json.loads((folders[2] / RESULT).read_text())["shots"] == json.loads(found[2])["shots"]
+    assert stamps == [(f / RESULT).stat().st_mtime_ns for f in folders if f != folders[2]]
+
+
+def test_other_features_are_other_cells(spec, tmp_path):
+    cells = cells_of(spec())
+    before = {cell.folder(tmp_path, identities_of(cells)) for cell in cells}
+    (tmp_path / "target.h5").unlink()
+    (tmp_path / "source.h5").unlink()
+    synthetic.write_pair(tmp_path, n_classes=12, per_class=12, latent=4, dim=6, seed=9)
+    after = {cell.folder(tmp_path, identities_of(cells)) for cell in cells}
+    assert not before & after
+
+
+def test_one_cell_that_fails_is_marked_and_the_others_go_on(spec, tmp_path):
+    """Weak labels need as many clusters as a task has classes; the share leaves too few rows."""
+    found = spec(SPEC.replace('"croma"]', '"croma", "oracle"]') + "label_share = 0.01\n")
+    cells = cells_of(found)
+    folders = run_cells(cells, tmp_path / "out")
+    finished = read(cells, folders)
+    failed = {one.cell.system for one in finished if one.failure}
+    assert failed == {"oracle"}
+    assert all("fix: " in (one.failure or "fix: ") for one in finished)
+    report(tmp_path / "out", "t", finished, found)
+    text = (tmp_path / "out" / "tables.md").read_text()
+    assert "## Cells without a result" in text and "| CROMA |" in text
+    assert text.count("oracle: target labels") == 2  # both seeds, in the list of failures alone
+
+
+def test_a_failed_cell_is_tried_again(spec, tmp_path, monkeypatch):
+    cell = cells_of(spec())[0]
+    folder = tmp_path / "cell"
+
+    def broken(*_):
+        raise ValueError("no luck")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cells_module, "_result", broken)
+        compute(cell, folder, tmp_path / "episodes")
+    assert (folder / FAILURE).read_text() == "ValueError: no luck"
+    assert not (folder / RESULT).exists()
+    compute(cell, folder, tmp_path / "episodes")
+    assert not (folder / FAILURE).exists() and (folder / RESULT).exists()
+
+
+def killed(cell, folder, episodes):
+    if cell.system == "cca" and cell.seed == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    compute(cell, folder, episodes)
+
+
+def test_a_process_that_dies_costs_one_cell(spec, tmp_path, monkeypatch):
+    monkeypatch.setattr("xmg.engine.ablation.runner.compute", killed)
+    cells = cells_of(spec())
+    found = read(cells, run_cells(cells, tmp_path / "out"))
+    assert [(one.cell.system, one.cell.seed) for one in found if one.failure] == [("cca", 0)]
+    assert "died" in next(one.failure for one in found if one.failure)
+
+
+def test_rows_met_the_same_episodes_or_are_not_compared(spec, tmp_path):
+    cells = cells_of(spec())
+    folders = run_cells(cells, tmp_path / "out")
+    assert len(list((tmp_path / "out" / "episodes").iterdir())) == 2  # one manifest for each seed
+    result = json.loads((folders[0] / RESULT).read_text())
+    (folders[0] / RESULT).write_text(json.dumps({**result, "episodes": "0" * 64}))
+    with pytest.raises(XmgError, match="met other episodes"):
+        read(cells, folders)
+
+
+def test_the_tidy_file_and_the_tables_say_what_the_cells_say(spec, tmp_path):
+    found = spec()
+    cells = cells_of(found)
+    finished = read(cells, run_cells(cells, tmp_path / "out"))
+    written = report(tmp_path / "out", "title", finished, found)
+    assert [path.name for path in written] == [
+        "results.csv", "tables.md", "accuracy.svg", "accuracy.png",
+    ]  # fmt: skip
+    with written[0].open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6 * 2 * 2 * 2  # cells, shots, repeats, tasks
+    mine = [float(r["accuracy"]) for r in rows if r["row"] == "CROMA" and r["shots"] == "3"]
+    data = arrays(finished, (), 3)["CROMA"]
+    assert data.shape == (2, 4)
+    np.testing.assert_allclose(sorted(mine), sorted(data.ravel()), atol=1e-6)
+    text = written[1].read_text()
+    assert f"{100 * data.mean(1).mean():.1f}" in text
+    assert "| CROMA against | 1-shot | 3-shot |" in text
+    assert "144" not in text and "0 (0)" in text  # class means read no target sample

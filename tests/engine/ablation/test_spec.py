@@ -1,0 +1,103 @@
+import pytest
+from synthetic import write_pair
+
+from xmg.cache import XmgError
+from xmg.cli.ablate import _shipped
+from xmg.engine.ablation.protocol import check
+from xmg.engine.ablation.spec import cells_of, read_spec
+
+HEAD = 'source = "source.h5"\ntarget = "target.h5"\n'
+
+
+@pytest.fixture
+def spec(tmp_path):
+    def made(text):
+        path = tmp_path / "spec.toml"
+        path.write_text(HEAD + text)
+        return path
+
+    return made
+
+
+def test_cells_are_every_combination_once(spec, tmp_path):
+    path = spec(
+        'systems = ["class-mean", "croma"]\nseeds = 3\nshots = [1]\n[settings]\nn_way = 3\n'
+        "[axes]\nlabel_noise = [0.0, 0.2]\nn_query = [1, 2, 3]\n"
+        '[[variant]]\nlabel = "random"\nsystem = "croma"\nstart = "random"\n'
+        "[[tune]]\nalign_rate = 1e-3\n[[tune]]\nalign_rate = 1e-4\n"
+    )
+    cells = cells_of(read_spec(path))
+    assert len(cells) == 3 * 6 * 3
+    whole = {(c.label, c.seed, *c.axes.items()) for c in cells}
+    assert len(whole) == len(cells)
+    assert [c.seed for c in cells] == sorted(c.seed for c in cells)  # a seed's table is whole first
+    croma = next(c for c in cells if c.label == "CROMA" and c.axes["n_query"] == 2)
+    assert [c.align_rate for c in croma.configs] == [1e-3, 1e-4]
+    assert croma.configs[0].source == (tmp_path / "source.h5").resolve()
+    assert croma.configs[0].n_way == 3 and croma.configs[0].n_query == 2
+    mean = next(c for c in cells if c.system == "class-mean")
+    assert len(mean.configs) == 1  # nothing to tune
+    assert next(c for c in cells if c.label == "random").configs[0].start == "random"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('systems = [\n"croma",\n"cromma"]', r"line 5: .*'cromma'; the closest is 'croma'"),
+        (
+            'systems = ["croma"]\n[axes]\nlabel_noise = []',
+            r"line 5: axes\.label_noise: .*at least 1",
+        ),
+        ('systems = ["croma"]\nseeds = -2', r"line 4: seeds: .*greater than or equal to 1"),
+        ('systems = ["croma"]\nshots = [1, 0]', r"line 4: shots"),
+        ('systems = ["croma"]\n[axes]\nn_negatives = [4, -1]', r"line 5: axes\.n_negatives: "),
+        (
+            'systems = ["croma"]\n[settings]\nlos = "info-nce"',
+            r"line 5: .*'los'; the closest is 'loss'",
+        ),
+        ('systems = ["croma"]\n[settings]\ntau = -1', r"line 5: tau: "),
+        ('systems = ["croma"]\n[settings]\nseed = 3', r"line 5: there is no setting 'seed'"),
+        ('systems = ["croma"]\n[[tune]]\nalign = 3', r"line 5: there is no setting 'align'"),
+        ('systems = ["croma", "croma"]', r"line 3: the row 'CROMA' is named twice"),
+        ('systems = ["class-mean"]', r"reference 'croma' is none of the rows"),
+        ("seeds = 2", "no rows"),
+        ('systems = ["croma"]\ncolour = 3', r"line 4: colour"),
+        ("systems = [", "not a readable TOML"),
+        ('systems = ["croma"]\n[[variant]]\nlabel = "x"', "no system ''"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_line(spec, text, message):
+    with pytest.raises(XmgError, match=message):
+        read_spec(spec(text))
+
+
+def test_a_missing_spec(tmp_path):
+    with pytest.raises(XmgError, match="no spec at"):
+        read_spec(tmp_path / "none.toml")
+
+
+def test_what_the_data_cannot_support_is_refused_before_anything_runs(spec, tmp_path):
+    write_pair(tmp_path, n_classes=12, per_class=6)
+    path = spec('systems = ["croma"]\nshots = [1, 5]\n[settings]\nn_way = 3\nn_query = 4\n')
+    with pytest.raises(XmgError, match=r"CROMA, seed 0: .*fix: lower"):
+        check(cells_of(read_spec(path)))
+    check(
+        cells_of(
+            read_spec(
+                spec('systems = ["croma"]\nshots = [1]\n[settings]\nn_way = 3\nn_query = 4\n')
+            )
+        )
+    )
+
+
+@pytest.mark.parametrize("path", _shipped(), ids=lambda path: path.stem)
+def test_shipped_specs_are_sound(path):
+    spec = read_spec(path, here=True)
+    assert cells_of(spec)
+    assert path.read_text("utf-8").startswith("# ")  # what --list says
+    assert spec.source.parent == spec.source.parent.__class__()
+
+
+def test_options_stand_in_for_the_file(spec, tmp_path):
+    found = read_spec(spec('systems = ["croma"]\n'), seeds=2, source=tmp_path / "other.h5")
+    assert (found.seeds, found.source) == (2, tmp_path / "other.h5")
