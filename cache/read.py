@@ -52,8 +52,9 @@ class FeatureFile:
 
     def texts(self, name: str) -> list[str]:
         """Decode the dataset `name`. Raises XmgError where that is damaged."""
+        values = self.array(name)
         try:
-            return decode(self.array(name))
+            return decode(values)
         except XmgError:
             raise _damaged(self.path, name) from None
 

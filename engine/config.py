@@ -116,8 +116,14 @@ class Config(BaseModel):
     iterations: Positive = 300
     validate_every: Positive = 20
 
+    @property
+    def n_shots(self) -> int:
+        """Rows of each class in T_s: FOMAML has as many queries as shots."""
+        return self.k_shot * (2 if self.meta_gradient == "fomaml" else 1)
+
     @model_validator(mode="after")
     def _check(self) -> Self:
+        heads = {self.source_head or self.head, self.target_head or self.head}
         if len(set(self.shots)) != len(self.shots):
             raise ValueError(f"shots must differ, got {self.shots}")
         if self.optimizer == "adam" and (self.momentum or self.weight_decay):
@@ -126,11 +132,15 @@ class Config(BaseModel):
             raise ValueError("the span solver is exact for optimizer = 'sgd' only")
         if self.device == "cuda" and self.solver not in {"auto", "batched"}:
             raise ValueError(f"solver = '{self.solver}' runs on the CPU only")
-        heads = {self.source_head or self.head, self.target_head or self.head}
         if "lstm" in heads and self.solver in {"direct", "span"}:
             raise ValueError(f"solver = '{self.solver}' is not for lstm heads")
         if self.system != "croma" and (self.device != "cpu" or self.solver != "auto"):
             raise ValueError("device and solver are settings of system = 'croma'")
+        shared = self.system.startswith("shared")
+        if shared and (heads != {"linear"} or self.bias):
+            raise ValueError(f"system = '{self.system}' is for linear heads without bias")
+        if "lstm" in heads and self.system in {"align-classify-cycle", "reconstruct"}:
+            raise ValueError(f"system = '{self.system}' is not for lstm heads")
         if self.n_clusters and self.sets != "clusters":
             raise ValueError("n_clusters is a setting of sets = 'clusters'")
         if self.hard and self.negatives != "pair":

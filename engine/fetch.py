@@ -62,6 +62,12 @@ def fetch_frames(file: FeatureFile, rows: Rows) -> Tensor:
     return torch.from_numpy(batch.reshape(*rows.shape, *batch.shape[1:]))
 
 
+def mean_frame(x: Tensor) -> Tensor:
+    """Sequences (..., L, D + 1) whose last column marks frames to the mean of those, (..., D)."""
+    mark = x[..., -1:].float()
+    return (x[..., :-1] * mark).sum(-2) / mark.sum(-2).clamp_min(1)
+
+
 def fetch_stored(
     file: FeatureFile, rows: Rows, out: Tensor | None = None, n_threads: int | None = None
 ) -> Tensor:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
 from xmg.engine.views import MetaTrain, TargetOnly, WithTargetLabels
 from xmg.engine.whitening import Whitening, fit_whitening
@@ -32,9 +31,3 @@ def fit_fronts(view: MetaTrain | TargetOnly | WithTargetLabels, width: int) -> F
         fit_whitening(file, source, width),
         fit_whitening(target, train.sets.target_rows, width),
     )
-
-
-def mean_frame(x: Tensor) -> Tensor:
-    """Sequences (..., L, D + 1) whose last column marks frames to the mean of those, (..., D)."""
-    mark = x[..., -1:].float()
-    return (x[..., :-1] * mark).sum(-2) / mark.sum(-2).clamp_min(1)

@@ -83,7 +83,7 @@ def draw_rows(view: View, config: Config, i: int) -> Drawn:
     source, target, negatives = draw_pairs(view.sets, key, i, shape)
     if not own:
         negatives = draw_shared_negatives(view.sets, key, i, n_sets, n_shared(config))
-    key, k = key_of(config.seed, Stream.CLASSIFY), n_shots(config)
+    key, k = key_of(config.seed, Stream.CLASSIFY), config.n_shots
     shots, _ = draw_tasks(view.source, key, i, (1, config.n_way, k, 0))
     classes = classes_of_task(view.source, key, i, config.n_way).repeat(k)
     target = np.concatenate([target, negatives.ravel()])
@@ -93,7 +93,7 @@ def draw_rows(view: View, config: Config, i: int) -> Drawn:
 def _target(view: TargetOnly | WithTargetLabels, config: Config, i: int) -> Rows:
     """Target rows of task i, group by group: as many as a task of n_way classes has."""
     n_way = min(config.n_way, len(view.target.classes))
-    k = config.n_way * n_shots(config) // n_way
+    k = config.n_way * config.n_shots // n_way
     key = key_of(config.seed, Stream.TARGET)
     return draw_tasks(view.target, key, i, (1, n_way, k, 0))[0].ravel()
 
@@ -120,14 +120,9 @@ def _fetch(file: FeatureFile, rows: Rows) -> Tensor:
     return fetch_stored(file, rows, n_threads=1)  # the loop needs its cores
 
 
-def n_shots(config: Config) -> int:
-    """Rows of each class in T_s: FOMAML has as many queries as shots."""
-    return config.k_shot * (2 if config.meta_gradient == "fomaml" else 1)
-
-
 def labels_of(config: Config) -> Tensor:
     """Labels of the shots, class by class."""
-    return torch.arange(config.n_way).repeat_interleave(n_shots(config))
+    return torch.arange(config.n_way).repeat_interleave(config.n_shots)
 
 
 def n_shared(config: Config) -> int:

@@ -138,8 +138,9 @@ class _Batch:
 
     @torch.no_grad()
     def score(self) -> Tensor:
-        """Scores of the queries, (T, n_way * q, n_way)."""
-        return self._embed(self.query) @ self.phi
+        """Scores of the queries, (T, n_way * q, n_way); -inf for a class that no label names."""
+        named = F.one_hot(self.labels, self.n_way).any(1, keepdim=True)  # (T, 1, n_way)
+        return (self._embed(self.query) @ self.phi).masked_fill(~named, -torch.inf)
 
     @torch.no_grad()
     def logistic(self, c: float) -> Tensor:

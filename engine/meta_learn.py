@@ -24,7 +24,8 @@ class Stage:
     """What a system learns from one task of an episode.
 
     A stage adapts a copy of theta, and the meta-update follows. An ordinary one is plain training:
-    theta itself takes the same number of Adam steps, whose state lasts from task to task.
+    theta itself takes the same number of Adam steps, whose state, the stage's own, lasts from task
+    to task.
     """
 
     name: str
@@ -53,8 +54,9 @@ class Task:
 def begin(theta: Theta, stages: Stages, config: Config) -> Theta:
     """State of the meta-optimizer and of ordinary stages before training."""
     state = outer_of(config).begin(theta)
-    if _ordinary(stages):
-        state |= {f"{_ORDINARY}{n}": v for n, v in Outer("adam", 0.0).begin(theta).items()}
+    for stage in _ordinary(stages):
+        adam = Outer("adam", 0.0).begin(theta)
+        state |= {f"{_own(stage)}{name}": value for name, value in adam.items()}
     return state
 
 
@@ -65,8 +67,7 @@ def adapt(
 
     `into` is memory that what learned may be written to.
     """
-    if config.hard:
-        episode = replace(episode, target=mined(theta, episode, config))
+    episode = _ready(theta, episode, config)
     gradient: Theta = {}
     losses = {}
     for stage in stages:
@@ -133,15 +134,29 @@ def _train(
     theta: Theta, state: Theta, episode: Episode, stages: Stages, config: Config, j: int
 ) -> dict[str, float]:
     """The ordinary stages on task j: theta moves by Adam, as in any supervised training."""
-    own = {n.removeprefix(_ORDINARY): v for n, v in state.items() if n.startswith(_ORDINARY)}
     losses = {}
+    episode = _ready(theta, episode, config) if _ordinary(stages) else episode
     for stage in _ordinary(stages):
+        prefix = _own(stage)
+        own = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
         phase, adam = stage.make(episode, config), Outer("adam", stage.rate(config))
         losses[f"{stage.name}_loss"] = float(reference.loss(theta, phase, 0))
         for t in range(config.inner_steps):
             numbers = adam.numbers(j * config.inner_steps + t, 1)
             update(theta, reference.gradient(theta, phase, t), own, adam, numbers)
     return losses
+
+
+def _ready(theta: Theta, episode: Episode, config: Config) -> Episode:
+    """With hard negatives in place of the candidates, where a task has some."""
+    if not config.hard or not episode.source.numel():
+        return episode
+    return replace(episode, target=mined(theta, episode, config))
+
+
+def _own(stage: Stage) -> str:
+    """Prefix of the names of a stage's own Adam state."""
+    return f"{_ORDINARY}{stage.name}."
 
 
 def _ordinary(stages: Stages) -> list[Stage]:
@@ -157,8 +172,7 @@ def adapt_all(
     """
     n_tasks = len(episode.source)
     theta = {name: value.expand(n_tasks, *value.shape) for name, value in theta.items()}
-    if config.hard:
-        episode = replace(episode, target=mined(theta, episode, config))
+    episode = _ready(theta, episode, config)
     ends: Theta = {}
     gradient: Theta = {}
     losses = {}

@@ -100,9 +100,17 @@ def pool_by_labels(file: FeatureFile, classes: tuple[str, ...], rows: Rows, labe
     return Pool(file, classes, np.cumsum(sizes) - sizes, sizes, index, np.empty(0, np.int64))
 
 
-def sealed(pool: Pool) -> Pool:
-    """The same pool, whose file shows no labels: they lead to rows beyond it."""
-    return replace(pool, file=Sealed(pool.file))
+def sealed(pool: Pool, alone: bool = False) -> Pool:
+    """The same pool, whose file shows no labels: they lead to rows beyond it.
+
+    alone: its index is a copy that holds none of the other classes either.
+    """
+    pool = replace(pool, file=Sealed(pool.file))
+    if not alone:
+        return pool
+    index = pool.rows
+    index.flags.writeable = False  # like the file's: kernels are compiled for one kind
+    return replace(pool, index=index, starts=np.cumsum(pool.sizes) - pool.sizes)
 
 
 def with_at_least(pool: Pool, n_rows: int) -> Pool:
@@ -127,13 +135,10 @@ def check_sizes(pool: Pool, n_way: int, n_rows: int, what: str) -> None:
         )
 
 
-def check_groups(pool: Pool, config: Config) -> None:
-    """Raise XmgError unless tasks of meta-training can be drawn from the pool."""
-    if len(pool.classes) == 1:
-        n_way, n_rows = 1, config.n_way * config.k_shot
-    else:
-        n_way, n_rows = config.n_way, config.k_shot
-    if len(pool.classes) < n_way or pool.sizes.min() < n_rows:
+def check_groups(pool: Pool, config: Config, n_way: int) -> None:
+    """Raise XmgError unless tasks of n_way groups can be drawn from the pool in meta-training."""
+    n_rows = config.n_way * config.n_shots // n_way
+    if len(pool.classes) < n_way or pool.sizes.min(initial=n_rows) < n_rows:
         raise XmgError(
             f"{pool.file.path} has {len(pool.classes)} groups of rows for meta-training, the least "
             f"of {pool.sizes.min() if len(pool.sizes) else 0} rows, and tasks need {n_way} of "

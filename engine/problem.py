@@ -61,8 +61,8 @@ def open_problem(config: Config) -> Problem:
     problem = Problem(
         MetaTrain(sealed(pool), Sealed(target), sets),
         _labelled_target(config, target, sets, {*validation, *test}),
-        MetaValidation(sealed(pool_of(target, validation))),
-        MetaTest(sealed(pool_of(target, test))),
+        MetaValidation(sealed(pool_of(target, validation), alone=True)),
+        MetaTest(sealed(pool_of(target, test), alone=True)),
     )
     _check(problem, config)
     return problem
@@ -136,7 +136,7 @@ def _drawable(
 ) -> Pool:
     """The seen classes with enough samples for a source task; a rare class stops no run."""
     pool = pool_of(source, [name for name in source.classes if name not in unseen], without)
-    return with_at_least(pool, config.k_shot)
+    return with_at_least(pool, config.n_shots)
 
 
 def _set_keys(config: Config, source: FeatureFile, rows: Rows) -> list[str]:
@@ -197,7 +197,7 @@ def _check(problem: Problem, config: Config) -> None:
     if len(problem.train.source.classes) < config.n_way:
         raise XmgError(
             f"{problem.train.source.file.path} has {len(problem.train.source.classes)} classes left"
-            f" with {config.k_shot} samples for meta-training, and {config.n_way}-way tasks need "
+            f" with {config.n_shots} samples for meta-training, and {config.n_way}-way tasks need "
             f"{config.n_way}. fix: lower --n-way, or k_shot in a --config file"
         )
     if len(problem.train.sets) < 2:

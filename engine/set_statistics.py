@@ -10,8 +10,7 @@ from torch import Tensor
 
 from xmg.cache import FeatureFile
 from xmg.cache.pairs import Rows
-from xmg.engine.fetch import fetch
-from xmg.engine.fronts import mean_frame
+from xmg.engine.fetch import fetch, mean_frame
 from xmg.engine.views import MetaTrain
 from xmg.engine.whitening import Whitening
 

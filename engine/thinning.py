@@ -7,7 +7,7 @@ import numpy as np
 from xmg.cache import FeatureFile, XmgError
 from xmg.cache.pairs import PairedSets, Rows
 from xmg.engine.config import Config
-from xmg.engine.fetch import fetch
+from xmg.engine.fetch import fetch, mean_frame
 from xmg.engine.mining.clusters import cluster_sets, default_n_sets
 from xmg.engine.streams import Stream, generator
 
@@ -58,9 +58,12 @@ def clustered(source: FeatureFile, rows: Rows, config: Config) -> list[str]:
 
 
 def clusters_of(file: FeatureFile, rows: Rows, n: int, seed: int) -> Rows:
-    """The cluster (n_rows,) of each row, by k-means of unit features."""
-    x = fetch(file, rows).numpy()
+    """The cluster (n_rows,) of each row, by k-means of unit features, or mean frames."""
+    found = fetch(file, rows)
+    x = (mean_frame(found) if file.is_sequence else found).numpy()
     x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    if n > len(x):
+        raise XmgError(f"n_clusters = {n}, and there are {len(x)} pairs. fix: lower it")
     return cluster_sets(x, n, int(generator(seed, Stream.THINNING).integers(2**31)))
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from xmg.engine.closed_form import inverse_root, shrunk
 from xmg.engine.config import Config
-from xmg.engine.fronts import mean_frame
+from xmg.engine.fetch import mean_frame
 from xmg.engine.learner import Learner
 from xmg.engine.methods.system import ClosedForm, nothing, target_sets, unlabelled
 from xmg.engine.set_statistics import set_statistics
@@ -37,6 +37,8 @@ def within(view: TargetOnly, _: Config) -> list[Learner]:
     """The same after whitening by the mean covariance inside the target sets of the pairs.
 
     Within-class covariance normalization, C_w^-1/2 (Hatch, Kajarekar, Stolcke, Interspeech 2006).
+    It reads no source row, but the sets that pairs form: of strong pairs those of the source's
+    labels.
     """
     pool = view.target
     shares = torch.from_numpy(pool.sizes / pool.sizes.sum())
@@ -64,4 +66,4 @@ def _through(front: Whitening, matrix: Tensor) -> Front:
 
 RAW = ClosedForm("class mean, raw", nothing, raw)
 WHITENED = ClosedForm("class mean, whitened", unlabelled, whitened)
-WITHIN = ClosedForm("class mean, within-set whitened", target_sets, within)
+WITHIN = ClosedForm("class mean, whitened within pairs' sets", target_sets, within)

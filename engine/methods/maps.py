@@ -10,7 +10,8 @@ from torch import Tensor
 
 from xmg.engine.closed_form import cca, product_svd, ridge
 from xmg.engine.config import Config
-from xmg.engine.fronts import fit_fronts, mean_frame
+from xmg.engine.fetch import mean_frame
+from xmg.engine.fronts import fit_fronts
 from xmg.engine.learner import Learner
 from xmg.engine.methods.system import ClosedForm, pairs
 from xmg.engine.set_statistics import Pair, pair_statistics

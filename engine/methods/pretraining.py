@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from xmg.engine.config import Config
-from xmg.engine.fronts import mean_frame
+from xmg.engine.fetch import mean_frame
 from xmg.engine.heads import Linear
 from xmg.engine.learner import Learner
 from xmg.engine.methods.system import ClosedForm, nothing

@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from xmg.engine.config import Config
-from xmg.engine.fronts import mean_frame
+from xmg.engine.fetch import mean_frame
 from xmg.engine.linear_probe import decision
 from xmg.engine.methods.system import ClosedForm, unlabelled
 from xmg.engine.tasks import Tasks

@@ -12,6 +12,7 @@ from xmg.engine.meta_learn import Stage
 from xmg.engine.methods.croma import ALIGN, CLASSIFY
 from xmg.engine.methods.system import Trained, pairs
 from xmg.engine.phases import classify_target, confuse
+from xmg.engine.pool import check_groups
 from xmg.engine.problem import Problem
 from xmg.engine.starts import discriminator, shared
 from xmg.engine.views import View, WithTargetLabels
@@ -27,6 +28,12 @@ def start_confusion(_: View, fronts: Fronts, config: Config) -> Theta:
     return {**shared(fronts, config), **discriminator(config)}
 
 
+def start_labelled(view: WithTargetLabels, fronts: Fronts, config: Config) -> Theta:
+    """The same, where target labels suffice for tasks."""
+    check_groups(view.target, config, config.n_way)
+    return shared(fronts, config)
+
+
 def with_target_labels(problem: Problem, _: Config) -> WithTargetLabels:
     """Everything that meta-training has."""
     return WithTargetLabels(problem.train, problem.labelled.target)
@@ -39,5 +46,5 @@ SHARED = Trained("shared", pairs, start, (CLASSIFY,))
 SHARED_ALIGN = Trained("shared + align", pairs, start, (ALIGN, CLASSIFY))
 SHARED_CONFUSION = Trained("shared + domain confusion", pairs, start_confusion, (CONFUSE, CLASSIFY))
 SHARED_LABELS = Trained(
-    "shared + target labels", with_target_labels, start, (CLASSIFY, CLASSIFY_TARGET)
+    "shared + target labels", with_target_labels, start_labelled, (CLASSIFY, CLASSIFY_TARGET)
 )

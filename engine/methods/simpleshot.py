@@ -13,8 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from xmg.engine.config import Config
-from xmg.engine.fetch import fetch
-from xmg.engine.fronts import mean_frame
+from xmg.engine.fetch import fetch, mean_frame
 from xmg.engine.methods.system import ClosedForm, unlabelled
 from xmg.engine.tasks import Tasks
 from xmg.engine.views import TargetOnly

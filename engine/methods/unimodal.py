@@ -22,13 +22,14 @@ from xmg.engine.views import TargetOnly
 
 def start(view: TargetOnly, fronts: Fronts, config: Config) -> Theta:
     """The target's head."""
-    check_groups(view.target, config)
+    check_groups(view.target, config, config.n_way)
     return alone(fronts.target, config)
 
 
 def start_decoder(view: TargetOnly, fronts: Fronts, config: Config) -> Theta:
     """A random head, as the identity has nothing to learn from reconstruction, and a decoder."""
-    theta = start(view, fronts, config.model_copy(update={"start": "random"}))
+    check_groups(view.target, config, 1)
+    theta = alone(fronts.target, config.model_copy(update={"start": "random"}))
     d = fronts.target.offset.numel()
     decoder = torch.randn(config.width, d, generator=generator(config)) / d**0.5
     return {**theta, "decoder": decoder}
@@ -48,7 +49,7 @@ def pseudo_classes(problem: Problem, config: Config) -> TargetOnly:
     found = clusters_of(whole.file, whole.index, n, config.seed)
     names = tuple(f"cluster {c}" for c in range(n))
     pool = pool_by_labels(whole.file, names, whole.index, found)
-    return TargetOnly(with_at_least(pool, config.k_shot))
+    return TargetOnly(with_at_least(pool, config.n_shots))
 
 
 RECONSTRUCT = Trained(
