@@ -6,6 +6,8 @@ import json
 import os
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,6 +59,17 @@ class Lock:
             os.ftruncate(self._fd, 0)
             os.close(self._fd)
             self._fd = -1
+
+
+@contextmanager
+def locked(path: Path, output: Path) -> Iterator[None]:
+    """Hold the lock on a file inside the block; the file stays, empty."""
+    lock = Lock(path, output)
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def share(path: Path) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from xmg.cache.writing.lock import locked
 from xmg.engine.ablation.cells import FAILURE, RESULT, Cell, compute, identities_of
 from xmg.engine.run import write_text
 
@@ -20,8 +21,17 @@ def run_cells(
     """Compute the cells that have no result yet; returns the folder of each cell.
 
     A cell is computed in a process of its own pool of n_jobs, one thread each, so that results do
-    not depend on n_jobs. progress(done, total, label) is called as cells end.
+    not depend on n_jobs. progress(done, total, label) is called as cells end. Raises XmgError where
+    another run computes into `out`.
     """
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out / ".lock", out):
+        return _run_all(cells, out, n_jobs, progress)
+
+
+def _run_all(
+    cells: Sequence[Cell], out: Path, n_jobs: int, progress: Progress | None
+) -> list[Path]:
     identities = identities_of(list(cells))
     folders = [cell.folder(out, identities) for cell in cells]
     wanted = {f: c for f, c in zip(folders, cells, strict=True) if not (f / RESULT).exists()}

@@ -11,6 +11,7 @@ import pytest
 import synthetic
 
 from xmg.cache import XmgError
+from xmg.cache.writing.lock import locked
 from xmg.engine.ablation import cells as cells_module
 from xmg.engine.ablation.cells import FAILURE, RESULT, compute, identities_of
 from xmg.engine.ablation.report import report
@@ -123,6 +124,15 @@ def test_one_cell_that_fails_is_marked_and_the_others_go_on(spec, tmp_path):
     text = (tmp_path / "out" / "tables.md").read_text()
     assert "## Cells without a result" in text and "| CROMA |" in text
     assert text.count("oracle: target labels") == 1  # in the list of failures alone
+
+
+def test_two_runs_into_one_folder_are_told_so(finished, tmp_path):
+    _, cells, _ = finished
+    out = tmp_path / "out"
+    message = r"(?s)being written by process \d+ .*fix: "
+    with locked(out / ".lock", out), pytest.raises(XmgError, match=message):
+        run_cells(cells, out)
+    run_cells(cells, tmp_path / "out")
 
 
 def test_a_failed_cell_is_tried_again(spec, tmp_path, monkeypatch):
