@@ -17,10 +17,9 @@ from xmg.engine.heads import Theta
 from xmg.engine.inputs import Episode, draw, draw_rows, whiten
 from xmg.engine.meta_learn import Stages, meta_iteration, solvers
 from xmg.engine.run import State
-from xmg.engine.views import MetaTrain, TargetOnly, WithTargetLabels
+from xmg.engine.views import MetaTrain, Trainable
 
 _AHEAD = 2  # meta-iterations prepared while one trains
-Trainable = MetaTrain | TargetOnly | WithTargetLabels
 T = TypeVar("T")
 
 

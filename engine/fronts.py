@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xmg.engine.views import MetaTrain, TargetOnly, WithTargetLabels
+from xmg.engine.views import TargetOnly, Trainable, WithTargetLabels
 from xmg.engine.whitening import Whitening, fit_whitening
 
 
@@ -16,7 +16,7 @@ class Fronts:
     target: Whitening
 
 
-def fit_fronts(view: MetaTrain | TargetOnly | WithTargetLabels, width: int) -> Fronts:
+def fit_fronts(view: Trainable, width: int) -> Fronts:
     """Whiten either modality on all its meta-training rows; reads no label.
 
     width: dimensions that are kept, at most.

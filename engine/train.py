@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 
 from xmg.cache import XmgError
-from xmg.engine.advance import Trainable, advancing, device_of
+from xmg.engine.advance import advancing, device_of
 from xmg.engine.compute import flushed_denormals
 from xmg.engine.config import Config
 from xmg.engine.evaluate import validation_accuracy
@@ -35,6 +35,7 @@ from xmg.engine.run import (
 )
 from xmg.engine.systems import TRAINED
 from xmg.engine.tasks import Tasks, validation_tasks
+from xmg.engine.views import Trainable
 
 Progress = Callable[[int, int, float], None]  # iteration, iterations, best accuracy
 

@@ -50,7 +50,8 @@ class Nothing:
     frames: bool
 
 
-View = MetaTrain | TargetOnly | WithTargetLabels | NewSource | Nothing
+Trainable = MetaTrain | TargetOnly | WithTargetLabels  # what episodes can be drawn from
+View = Trainable | NewSource | Nothing
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,7 @@ from xmg.engine.meta_learn import Stage
 from xmg.engine.phases import head_of
 from xmg.engine.pool import pool_by_labels
 from xmg.engine.problem import Problem
-from xmg.engine.views import MetaTrain, Nothing, TargetOnly, View, WithTargetLabels
-
-Trainable = MetaTrain | TargetOnly | WithTargetLabels
+from xmg.engine.views import MetaTrain, Nothing, TargetOnly, Trainable, View, WithTargetLabels
 
 
 @dataclass(frozen=True, slots=True)
