@@ -117,7 +117,7 @@ def _prepared(cell: Cell, folder: Path) -> tuple[Config, Candidates, dict[str, A
     if isinstance(system, ClosedForm):
         config = cell.configs[0]
         return config, system.candidates(system.view(open_problem(config), config), config), {}
-    states = [meta_train(c, folder / f"run-{i}") for i, c in enumerate(cell.configs)]
+    states = [meta_train(c, folder / _run_name(c)) for c in cell.configs]
     best = max(range(len(states)), key=lambda i: states[i].best_accuracy)
     config, state = cell.configs[best], states[best]
     note = {
@@ -126,3 +126,8 @@ def _prepared(cell: Cell, folder: Path) -> tuple[Config, Candidates, dict[str, A
         "validation_accuracy": state.best_accuracy,
     }
     return config, [learner(state.theta, state.fronts, config)], note
+
+
+def _run_name(config: Config) -> str:
+    """By paths too: a run knows its files by them, and one begun before they moved stays behind."""
+    return f"run-{hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:8]}"
