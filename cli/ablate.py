@@ -11,7 +11,6 @@ from xmg.cli.console import hints, progress_bar
 
 if TYPE_CHECKING:
     from xmg.engine.ablation.results import Finished
-    from xmg.engine.ablation.spec import Spec
 
 
 def ablate(
@@ -59,7 +58,7 @@ def ablate(
         folders = run_cells(cells, out, jobs, update)
     found = read(cells, folders)
     written = report(out, path.stem, found, chosen)
-    _say(found, out, written, chosen)
+    _say(found, out, written)
 
 
 def _find(spec: str) -> Path:
@@ -77,7 +76,7 @@ def _shipped() -> list[Path]:
     return sorted(Path(str(files("xmg.engine.ablation") / "specs")).glob("*.toml"))
 
 
-def _say(found: "list[Finished]", out: Path, written: list[Path], spec: "Spec") -> None:
+def _say(found: "list[Finished]", out: Path, written: list[Path]) -> None:
     typer.echo((out / "tables.md").read_text("utf-8"))
     failed = [one for one in found if one.failure]
     hints.print("wrote " + ", ".join(map(str, written)), markup=False)

@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -66,6 +67,11 @@ def mean_frame(x: Tensor) -> Tensor:
     """Sequences (..., L, D + 1) whose last column marks frames to the mean of those, (..., D)."""
     mark = x[..., -1:].float()
     return (x[..., :-1] * mark).sum(-2) / mark.sum(-2).clamp_min(1)
+
+
+def vectors(frames: bool) -> Callable[[Tensor], Tensor]:
+    """What makes of raw rows one float vector each: of sequences, their mean frame."""
+    return mean_frame if frames else Tensor.float
 
 
 def fetch_stored(

@@ -41,9 +41,7 @@ class Episode:
     n_sets: int = 0  # pair b is of set b % n_sets
     stacked: bool = False  # whether rows lead with a dimension of tasks
     target_shots: Tensor = field(default_factory=_none)  # (n_way * k, d_t), class by class
-    classes: Tensor = field(
-        default_factory=_none
-    )  # (n_way * k,): which of all source classes each shot is of
+    classes: Tensor = field(default_factory=_none)  # (n_way * k,), of all source classes
 
     @property
     def n_pairs(self) -> int:

@@ -5,12 +5,13 @@ from itertools import groupby
 from pathlib import Path
 
 from xmg.cache import XmgError
+from xmg.engine.config import Config
 from xmg.engine.evaluate import Progress, Result, evaluate
 from xmg.engine.manifest import check_manifest
 from xmg.engine.methods.system import learner
 from xmg.engine.pool import check_sizes
-from xmg.engine.problem import open_problem
-from xmg.engine.run import BEST, load_config, load_state
+from xmg.engine.problem import Problem, open_problem
+from xmg.engine.run import BEST, State, load_config, load_state
 from xmg.engine.systems import CLOSED_FORM, TRAINED
 
 WITHOUT_PAIRS = ("pre-training", "class-mean", "class-mean-whitened")  # what the pairs are worth
@@ -24,17 +25,26 @@ def evaluate_run(
     shots: by default those the run was validated on. Raises XmgError where the run or its
     feature files are missing or have changed, or classes are too small.
     """
+    config, problem, state = open_run(run, shots)
+    rows = {s.title: s.candidates(s.view(problem, config), config)
+            for s in (CLOSED_FORM[name] for name in WITHOUT_PAIRS)}  # fmt: skip
+    rows[TRAINED[config.system].title] = [learner(state.theta, state.fronts, config)]
+    return evaluate(rows, problem.validation, problem.test, config, shots or config.shots, progress)
+
+
+def open_run(run: Path, shots: Sequence[int] | None = None) -> tuple[Config, Problem, State]:
+    """A finished run's settings, data and best checkpoint; shots as for `evaluate_run`.
+
+    Raises XmgError where the run or its feature files are missing or have changed, or classes are
+    too small.
+    """
     config = load_config(run)
     shots = shots or config.shots
     problem = open_problem(config)
     for part, what in ((problem.validation, "meta-validation"), (problem.test, "meta-test")):
         check_sizes(part.target, config.n_way, max(shots) + config.n_query, what)
     check_manifest(run, problem, config, shots)
-    state = load_state(run / BEST)
-    rows = {s.title: s.candidates(s.view(problem, config), config)
-            for s in (CLOSED_FORM[name] for name in WITHOUT_PAIRS)}  # fmt: skip
-    rows[TRAINED[config.system].title] = [learner(state.theta, state.fronts, config)]
-    return evaluate(rows, problem.validation, problem.test, config, shots, progress)
+    return config, problem, load_state(run / BEST)
 
 
 def check_poolable(runs: Sequence[Path]) -> None:

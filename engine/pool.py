@@ -55,8 +55,7 @@ def pool_of(file: FeatureFile, classes: Sequence[str], without: Rows | None = No
     parts = [r[~np.isin(r, without)] for r in map(file.rows_of, numbers.tolist())]
     sizes = np.array([len(part) for part in parts], np.int64)
     index = np.concatenate([np.empty(0, np.int64), *parts])
-    index.flags.writeable = False  # like the file's: kernels are compiled for one kind
-    return Pool(file, tuple(classes), np.cumsum(sizes) - sizes, sizes, index, groups)
+    return _own_index(Pool(file, tuple(classes), sizes, sizes, index, groups), index)
 
 
 def labelled_pool(file: FeatureFile, classes: Sequence[str], rows: Rows, config: Config) -> Pool:
@@ -69,7 +68,7 @@ def labelled_pool(file: FeatureFile, classes: Sequence[str], rows: Rows, config:
     numbers = np.array(class_numbers(classes, file, "the class split"), np.int64)
     rows = np.unique(rows)
     rows = rows[np.isin(file.labels[rows], numbers)]
-    kept = [_share(rows[file.labels[rows] == c], config.label_share, rng) for c in numbers]
+    kept = [share_of(rows[file.labels[rows] == c], config.label_share, rng) for c in numbers]
     present = [c for c, part in enumerate(kept) if len(part)]
     names = tuple(classes[c] for c in present)
     index = np.concatenate([np.empty(0, np.int64), *(kept[c] for c in present)])
@@ -78,7 +77,8 @@ def labelled_pool(file: FeatureFile, classes: Sequence[str], rows: Rows, config:
     return with_at_least(pool_by_labels(Sealed(file), names, index, labels), 1)
 
 
-def _share(rows: Rows, share: float, rng: np.random.Generator) -> Rows:
+def share_of(rows: Rows, share: float, rng: np.random.Generator) -> Rows:
+    """A share of some rows, ascending; one at least, where there are any."""
     n = max(1, round(share * len(rows))) if len(rows) else 0
     return np.sort(rng.permutation(rows)[:n])
 
@@ -96,8 +96,7 @@ def pool_by_labels(file: FeatureFile, classes: tuple[str, ...], rows: Rows, labe
     order = np.argsort(labels, kind="stable")
     sizes = np.bincount(labels, minlength=len(classes)).astype(np.int64)
     index = np.ascontiguousarray(rows[order], np.int64)
-    index.flags.writeable = False  # like the file's: kernels are compiled for one kind
-    return Pool(file, classes, np.cumsum(sizes) - sizes, sizes, index, np.empty(0, np.int64))
+    return _own_index(Pool(file, classes, sizes, sizes, index, np.empty(0, np.int64)), index)
 
 
 def sealed(pool: Pool, alone: bool = False) -> Pool:
@@ -106,9 +105,11 @@ def sealed(pool: Pool, alone: bool = False) -> Pool:
     alone: its index is a copy that holds none of the other classes either.
     """
     pool = replace(pool, file=Sealed(pool.file))
-    if not alone:
-        return pool
-    index = pool.rows
+    return _own_index(pool, pool.rows) if alone else pool
+
+
+def _own_index(pool: Pool, index: Rows) -> Pool:
+    """The same pool with an index of its own rows alone, class by class."""
     index.flags.writeable = False  # like the file's: kernels are compiled for one kind
     return replace(pool, index=index, starts=np.cumsum(pool.sizes) - pool.sizes)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from xmg.cache import FeatureFile
 from xmg.cache.pairs import Rows
-from xmg.engine.fetch import fetch, mean_frame
+from xmg.engine.fetch import fetch
 from xmg.engine.views import MetaTrain
 from xmg.engine.whitening import Whitening
 
@@ -78,8 +78,7 @@ def set_statistics(
     second = torch.zeros(d, d, dtype=torch.float64)
     for i in range(0, len(rows), _BLOCK):
         part = slice(i, i + _BLOCK)
-        x = front(fetch(file, rows[part]))
-        x = F.normalize((mean_frame(x) if front.frames else x).double(), dim=-1)
+        x = F.normalize(front.pooled(fetch(file, rows[part])).double(), dim=-1)
         means.index_add_(0, owner[part], x)
         second += x.T @ (x * weight[part])
     means /= torch.from_numpy(sizes)[:, None]

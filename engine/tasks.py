@@ -88,11 +88,10 @@ def _draw(
     support = support[:, :, :k]
     rows = np.unique(np.concatenate([support.ravel(), query.ravel()]))
     labels = None if not config.label_noise else _noisy(support.shape, most, key, config)
-    chosen = [classes_of_task(pool, key, e, config.n_way) for e in range(n)]
-    names = [
-        tuple(pool.classes[c] for c in row) for row in (chosen if choices is None else choices)
-    ]
-    return Tasks(support, query, rows, fetch(pool.file, rows), labels, tuple(names))
+    if choices is None:
+        choices = np.stack([classes_of_task(pool, key, e, config.n_way) for e in range(n)])
+    names = tuple(tuple(pool.classes[c] for c in row) for row in choices)
+    return Tasks(support, query, rows, fetch(pool.file, rows), labels, names)
 
 
 def _noisy(shape: tuple[int, ...], most: int, key: np.uint64, config: Config) -> Rows:

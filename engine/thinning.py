@@ -7,8 +7,9 @@ import numpy as np
 from xmg.cache import FeatureFile, XmgError
 from xmg.cache.pairs import PairedSets, Rows
 from xmg.engine.config import Config
-from xmg.engine.fetch import fetch, mean_frame
+from xmg.engine.fetch import fetch, vectors
 from xmg.engine.mining.clusters import cluster_sets, default_n_sets
+from xmg.engine.pool import share_of
 from xmg.engine.streams import Stream, generator
 
 
@@ -40,8 +41,7 @@ def fewer_rows(sets: PairedSets, config: Config) -> PairedSets:
     rng = generator(config.seed, Stream.THINNING)
     parts = []
     for start, stop in pairwise(sets.target_offsets):
-        rows = rng.permutation(sets.target_rows[start:stop])
-        parts.append(np.sort(rows[: max(1, round(config.target_share * len(rows)))]))
+        parts.append(share_of(sets.target_rows[start:stop], config.target_share, rng))
     offsets, rows = _parts(parts)
     return PairedSets(sets.names, sets.source_offsets, sets.source_rows, offsets, rows)
 
@@ -59,8 +59,7 @@ def clustered(source: FeatureFile, rows: Rows, config: Config) -> list[str]:
 
 def clusters_of(file: FeatureFile, rows: Rows, n: int, seed: int) -> Rows:
     """The cluster (n_rows,) of each row, by k-means of unit features, or mean frames."""
-    found = fetch(file, rows)
-    x = (mean_frame(found) if file.is_sequence else found).numpy()
+    x = vectors(file.is_sequence)(fetch(file, rows)).numpy()
     x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
     if n > len(x):
         raise XmgError(f"n_clusters = {n}, and there are {len(x)} pairs. fix: lower it")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from xmg.cache import FeatureFile
 from xmg.cache.pairs import Rows
-from xmg.engine.fetch import fetch
+from xmg.engine.fetch import fetch, mean_frame
 
 _BLOCK = 4096
 _TINY = 1e-36  # keeps features without any variance finite, in float32 too
@@ -34,6 +34,11 @@ class Whitening:
             return self._map(x)
         mark = x[..., -1:]
         return torch.cat([self._map(x[..., :-1]) * mark, mark], -1)
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """One vector (..., d) for each row: of a sequence the mean of its mapped frames."""
+        z = self(x)
+        return mean_frame(z) if self.frames else z
 
     def leading(self, width: int | None) -> "Whitening":
         """The first dimensions alone, those of largest variance."""

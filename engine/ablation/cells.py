@@ -12,7 +12,7 @@ from xmg.cache import FeatureFile, XmgError
 from xmg.engine.config import Config
 from xmg.engine.evaluate import Candidates, evaluate
 from xmg.engine.manifest import identity, make_manifest
-from xmg.engine.methods.system import ClosedForm, learner, samples_read
+from xmg.engine.methods.system import ClosedForm, Trained, learner, samples_read
 from xmg.engine.problem import open_problem
 from xmg.engine.run import write_text
 from xmg.engine.systems import SYSTEMS
@@ -89,34 +89,37 @@ def compute(cell: Cell, folder: Path, episodes: Path) -> None:
 
 
 def _result(cell: Cell, folder: Path, episodes: Path) -> dict[str, Any]:
-    config, candidates, note = _prepared(cell, folder)
+    system = SYSTEMS[cell.system]
+    if isinstance(system, Trained):
+        config, candidates, note = _trained(cell, folder)
+    else:
+        config = cell.configs[0]
     problem = open_problem(config)
+    view = system.view(problem, config)
+    if isinstance(system, ClosedForm):
+        candidates, note = system.candidates(view, config), {}
     results = evaluate(
         {cell.label: candidates}, problem.validation, problem.test, config, config.shots
     )
     tasks = test_tasks(problem.test, config, config.shots)
-    manifest = make_manifest(problem, config)
     digest = hashlib.sha256("".join(t.digest() for t in tasks.values()).encode()).hexdigest()
     if not (episodes / f"{digest[:16]}.json").exists():
         episodes.mkdir(parents=True, exist_ok=True)
-        write_text(episodes / f"{digest[:16]}.json", manifest)
+        write_text(episodes / f"{digest[:16]}.json", make_manifest(problem, config))
     return {
         "label": cell.label,
         "system": cell.system,
         "seed": cell.seed,
         "axes": dict(cell.axes),
         "episodes": digest,
-        "reads": samples_read(SYSTEMS[cell.system], problem, config),
+        "reads": samples_read(system, view),
         "shots": {str(r.shots): {"tasks": r.tasks, "setting": dict(r.setting)} for r in results},
         **note,
     }
 
 
-def _prepared(cell: Cell, folder: Path) -> tuple[Config, Candidates, dict[str, Any]]:
-    system = SYSTEMS[cell.system]
-    if isinstance(system, ClosedForm):
-        config = cell.configs[0]
-        return config, system.candidates(system.view(open_problem(config), config), config), {}
+def _trained(cell: Cell, folder: Path) -> tuple[Config, Candidates, dict[str, Any]]:
+    """Train each config; the one that meta-validation finds best, its learner, and what to note."""
     states = [meta_train(c, folder / _run_name(c)) for c in cell.configs]
     best = max(range(len(states)), key=lambda i: states[i].best_accuracy)
     config, state = cell.configs[best], states[best]

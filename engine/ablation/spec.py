@@ -105,10 +105,7 @@ def _check(path: Path, text: str, spec: Spec) -> None:
             f"{path}{_line(text, 'reference')}: reference {spec.reference!r} is none of the rows. "
             f"fix: one of {', '.join(labels)}"
         )
-    variants = [
-        {k: v for k, v in row.items() if k not in {"label", "system"}} for row in spec.variant
-    ]
-    for part in (spec.settings, spec.axes, *variants, *spec.tune):
+    for part in (spec.settings, spec.axes, *(own for _, _, own in _rows(spec)), *spec.tune):
         for name in part:
             _check_setting(path, text, name)
     _check_values(path, text, spec)

@@ -17,11 +17,9 @@ from xmg.engine.config import Config
 from xmg.engine.fetch import fetch
 from xmg.engine.fronts import Fronts
 from xmg.engine.heads import Theta, project
-from xmg.engine.manifest import check_manifest
+from xmg.engine.meta_test import open_run
 from xmg.engine.phases import head_of
-from xmg.engine.pool import check_sizes
-from xmg.engine.problem import Problem, open_problem
-from xmg.engine.run import BEST, load_config, load_state
+from xmg.engine.problem import Problem
 
 Side = Literal["source", "target"]
 Right = Literal["item", "class", "concept"]
@@ -93,13 +91,7 @@ def open_aligned(run: Path, n_shots: int | None = None) -> Aligned:
     the run or its files are missing or have changed, classes are too small, or its system has no
     source head.
     """
-    config = load_config(run)
-    shots = (n_shots,) if n_shots else config.shots
-    problem = open_problem(config)
-    for part, what in ((problem.validation, "meta-validation"), (problem.test, "meta-test")):
-        check_sizes(part.target, config.n_way, max(shots) + config.n_query, what)
-    check_manifest(run, problem, config, shots)
-    state = load_state(run / BEST)
+    config, problem, state = open_run(run, (n_shots,) if n_shots else None)
     if state.fronts.source is None or "source" not in state.theta:
         raise XmgError(
             f"{run} is a run of system = {config.system!r}, which has no source head, and there is "

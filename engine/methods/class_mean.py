@@ -8,7 +8,7 @@ from torch import Tensor
 
 from xmg.engine.closed_form import inverse_root, shrunk
 from xmg.engine.config import Config
-from xmg.engine.fetch import mean_frame
+from xmg.engine.fetch import vectors
 from xmg.engine.learner import Learner
 from xmg.engine.methods.system import ClosedForm, nothing, target_sets, unlabelled
 from xmg.engine.set_statistics import set_statistics
@@ -23,14 +23,14 @@ _SHRINKAGES = (0.03, 0.1, 0.3)
 
 def raw(view: Nothing, _: Config) -> list[Learner]:
     """Cosine to the class means of the encoder's features; of sequences, of their mean frame."""
-    return [Learner(mean_frame if view.frames else torch.Tensor.float)]
+    return [Learner(vectors(view.frames))]
 
 
 def whitened(view: TargetOnly, _: Config) -> list[Learner]:
     """The same after square root and PCA-whitening on unlabelled target rows of meta-training."""
     file, rows = view.target.file, view.target.rows
     whole = [fit_whitening(file, rows, file.dim, a) for a in _SHRINKAGES]
-    return [Learner(_pooled(front.leading(width))) for width in _WIDTHS for front in whole]
+    return [Learner(front.leading(width).pooled) for width in _WIDTHS for front in whole]
 
 
 def within(view: TargetOnly, _: Config) -> list[Learner]:
@@ -52,16 +52,8 @@ def within(view: TargetOnly, _: Config) -> list[Learner]:
     return found
 
 
-def _pooled(front: Whitening) -> Front:
-    return (lambda x: mean_frame(front(x))) if front.frames else front
-
-
 def _through(front: Whitening, matrix: Tensor) -> Front:
-    def mapped(x: Tensor) -> Tensor:
-        z = front(x)
-        return F.normalize(mean_frame(z) if front.frames else z, dim=-1) @ matrix
-
-    return mapped
+    return lambda x: F.normalize(front.pooled(x), dim=-1) @ matrix
 
 
 RAW = ClosedForm("class mean, raw", nothing, raw)

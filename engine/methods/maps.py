@@ -10,7 +10,6 @@ from torch import Tensor
 
 from xmg.engine.closed_form import cca, product_svd, ridge
 from xmg.engine.config import Config
-from xmg.engine.fetch import mean_frame
 from xmg.engine.fronts import fit_fronts
 from xmg.engine.learner import Learner
 from xmg.engine.methods.system import ClosedForm, pairs
@@ -79,9 +78,7 @@ def mapped(
     mean, matrix = mean.float(), matrix.float()
 
     def apply(x: Tensor) -> Tensor:
-        z = front(x)
-        z = F.normalize(mean_frame(z) if front.frames else z, dim=-1)
-        z = (z - mean) @ matrix
+        z = (F.normalize(front.pooled(x), dim=-1) - mean) @ matrix
         return z if weights is None else F.normalize(z, dim=-1) * weights.float()
 
     return apply

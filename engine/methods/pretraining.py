@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from xmg.engine.config import Config
-from xmg.engine.fetch import mean_frame
+from xmg.engine.fetch import vectors
 from xmg.engine.heads import Linear
 from xmg.engine.learner import Learner
 from xmg.engine.methods.system import ClosedForm, nothing
@@ -21,7 +21,7 @@ def pretraining(view: Nothing, config: Config) -> list[Learner]:
     generator = torch.Generator().manual_seed(int(key_of(config.seed, Stream.PRETRAINING)) >> 1)
     projection = torch.randn(view.dim, config.width, generator=generator) / config.width**0.5
     theta = {"target": torch.eye(config.width), "phi": torch.zeros(config.width, config.n_way)}
-    pool = mean_frame if view.frames else torch.Tensor.float
+    pool = vectors(view.frames)
     return [Learner(lambda x: F.normalize(pool(x), dim=-1) @ projection, Linear(), theta)]
 
 

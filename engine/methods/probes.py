@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from xmg.engine.config import Config
-from xmg.engine.fetch import mean_frame
+from xmg.engine.fetch import vectors
 from xmg.engine.linear_probe import decision
 from xmg.engine.methods.system import ClosedForm, unlabelled
 from xmg.engine.tasks import Tasks
@@ -54,10 +54,8 @@ class Probe:
 def _probes(kind: str) -> Callable[[TargetOnly, Config], list[Probe]]:
     def candidates(view: TargetOnly, _: Config) -> list[Probe]:
         file = view.target.file
-        raw = mean_frame if file.is_sequence else torch.Tensor.float
-        front = fit_whitening(file, view.target.rows, file.dim)
-        whitened = (lambda x: mean_frame(front(x))) if front.frames else front
-        return [Probe(kind, raw), Probe(kind, whitened)]
+        whitening = fit_whitening(file, view.target.rows, file.dim)
+        return [Probe(kind, vectors(file.is_sequence)), Probe(kind, whitening.pooled)]
 
     return candidates
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from xmg.engine.config import Config
-from xmg.engine.fetch import fetch, mean_frame
+from xmg.engine.fetch import fetch, vectors
 from xmg.engine.methods.system import ClosedForm, unlabelled
 from xmg.engine.tasks import Tasks
 from xmg.engine.views import TargetOnly
@@ -38,8 +38,7 @@ class SimpleShot:
 
     def scores(self, tasks: Tasks, settings: Sequence[Alone], tau: float) -> Tensor:
         """Minus the squared distances of queries to centroids."""
-        x = mean_frame(tasks.x) if self.frames else tasks.x
-        z = F.normalize(x - self.mean, dim=-1)
+        z = F.normalize(vectors(self.frames)(tasks.x) - self.mean, dim=-1)
         support, query = (
             z[tasks.locate(part)].flatten(1, 2) for part in (tasks.support, tasks.query)
         )
@@ -55,8 +54,7 @@ def candidates(view: TargetOnly, _: Config) -> list[SimpleShot]:
     file, rows = view.target.file, view.target.rows
     total = torch.zeros(file.dim, dtype=torch.float64)
     for i in range(0, len(rows), _BLOCK):
-        x = fetch(file, rows[i : i + _BLOCK])
-        total += (mean_frame(x) if file.is_sequence else x).double().sum(0)
+        total += vectors(file.is_sequence)(fetch(file, rows[i : i + _BLOCK])).double().sum(0)
     return [SimpleShot((total / len(rows)).float(), file.is_sequence)]
 
 

@@ -41,9 +41,11 @@ class ClosedForm:
     candidates: Callable[[Any, Config], Sequence[Classifier]]
 
 
-def samples_read(system: Trained | ClosedForm, problem: Problem, config: Config) -> dict[str, int]:
-    """How many target samples a system reads in meta-training, and how many with their labels."""
-    view = system.view(problem, config)
+def samples_read(system: Trained | ClosedForm, view: View) -> dict[str, int]:
+    """How many target samples a system reads in meta-training, and how many with their labels.
+
+    view: what it was given.
+    """
     labelled = view.target if isinstance(view, WithTargetLabels) else None
     if isinstance(view, TargetOnly) and system.view is target_labels:
         labelled = view.target
