@@ -30,17 +30,15 @@ def aligned(train: MetaTrain, fronts: Fronts, config: Config) -> Theta:
     assert fronts.source
     rng = generator(config)
     frames = fronts.source.frames or fronts.target.frames
-    if config.start == "random":
-        source, target = random(fronts.source, config, rng), random(fronts.target, config, rng)
-    elif config.start in {"identity", "best"} or frames:
-        source, target = identity(fronts.source, config), identity(fronts.target, config)
+    if config.start in {"random", "identity", "best"} or frames:
+        source, target = (plain(front, config, rng) for front in (fronts.source, fronts.target))
     else:
         pair = pair_statistics(train, fronts.source, fronts.target)
         if config.start == "cca":
             found = cca(pair, config.shrinkage, config.width)
             source, target = (_wide(x * found.correlations, config) for x in found[:2])
         else:
-            target = identity(fronts.target, config)
+            target = plain(fronts.target, config, rng)
             source = procrustes(pair.source.means, pair.target.means).float() @ target
     return {
         **head_of(config, "source").begin("source", source, rng),
@@ -56,7 +54,7 @@ def shared(fronts: Fronts, config: Config) -> Theta:
     rng = generator(config)
     d_s, d_t = fronts.source.offset.numel(), fronts.target.offset.numel()
     random_start = config.start == "random"
-    encoder = (random if random_start else identity)(fronts.source, config, rng)
+    encoder = plain(fronts.source, config, rng)
     entry = torch.randn(d_t, d_s, generator=rng) / d_s**0.5 if random_start else torch.eye(d_t, d_s)
     return {"source": encoder, "target": entry, "phi": phi(config)}
 
@@ -64,7 +62,7 @@ def shared(fronts: Fronts, config: Config) -> Theta:
 def alone(front: Whitening, config: Config) -> Theta:
     """e_t and phi of a system without a source: the identity, or random."""
     rng = generator(config)
-    start = (random if config.start == "random" else identity)(front, config, rng)
+    start = plain(front, config, rng)
     return {**head_of(config, "target").begin("target", start, rng), "phi": phi(config)}
 
 
@@ -79,24 +77,21 @@ def generator(config: Config) -> torch.Generator:
     return torch.Generator().manual_seed(int(key_of(config.seed, Stream.HEADS)) >> 1)
 
 
-def identity(front: Whitening, config: Config, _: torch.Generator | None = None) -> Tensor:
-    """Of a head's shape: sequences have one more column, which marks frames."""
-    return torch.eye(_inputs(front), config.width)
+def plain(front: Whitening, config: Config, rng: torch.Generator) -> Tensor:
+    """Normal entries of variance 1 / width where config.start is "random", else the identity.
 
-
-def random(front: Whitening, config: Config, rng: torch.Generator) -> Tensor:
-    """Normal entries of variance 1 / width."""
-    start: Tensor = torch.randn(_inputs(front), config.width, generator=rng) / config.width**0.5
+    Of a head's shape: sequences have one more column, which marks frames.
+    """
+    d = front.offset.numel() + front.frames
+    if config.start != "random":
+        return torch.eye(d, config.width)
+    start: Tensor = torch.randn(d, config.width, generator=rng) / config.width**0.5
     return start
 
 
 def phi(config: Config) -> Tensor:
     """A classifier that knows nothing."""
     return torch.zeros(config.width, config.n_way)
-
-
-def _inputs(front: Whitening) -> int:
-    return front.offset.numel() + front.frames
 
 
 def _wide(x: Tensor, config: Config) -> Tensor:
