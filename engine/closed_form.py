@@ -7,6 +7,8 @@ from torch import Tensor
 
 from xmg.engine.set_statistics import Pair
 
+_SURE = 0.99  # no direction is trusted beyond
+
 
 class CCA(NamedTuple):
     """Canonical directions, and the correlations of the two modalities along them."""
@@ -26,6 +28,17 @@ def cca(pair: Pair, shrinkage: float, width: int) -> CCA:
     source = inverse_root(shrunk(pair.source.covariance, shrinkage))
     u, c, v = product_svd(target @ pair.target.deviations.T, source @ pair.source.deviations.T)
     return CCA(source @ v[:, :width], target @ u[:, :width], c[:width].clamp_max(1))
+
+
+def evidence(correlations: Tensor) -> Tensor:
+    """Weights sqrt(c / (1 - c^2)) of canonical coordinates of unit variance.
+
+    Inner products of weighted coordinates a, b are then the part of log p(a, b) - log p(a) p(b)
+    that depends on both, under CCA's probabilistic model (Bach, Jordan, 2005): what they say for
+    being a pair, as in probabilistic LDA (Ioffe, ECCV 2006). c counts as 0.99 at most.
+    """
+    c = correlations.clamp_max(_SURE)
+    return (c / (1 - c.square())).sqrt()
 
 
 def product_svd(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from xmg.engine.compute import flushed_denormals
 from xmg.engine.config import Config
-from xmg.engine.learner import CLASS_MEANS, Classifier, accuracies
+from xmg.engine.learner import Classifier, Learner, accuracies
 from xmg.engine.tasks import Tasks, test_tasks, validation_tasks
 from xmg.engine.views import MetaTest, MetaValidation
 
@@ -95,9 +95,11 @@ def plainest(found: npt.NDArray[np.floating[Any]]) -> int:
     return int(np.argmax(behind.mean(1) <= error))
 
 
-def validation_accuracy(
-    classifier: Classifier, validation: Mapping[int, Tasks], tau: float
-) -> float:
-    """Nearest class mean on the meta-validation tasks, mean over shot counts."""
-    found = [accuracies(classifier, t, [CLASS_MEANS], tau).mean() for t in validation.values()]
+def validation_accuracy(classifier: Learner, validation: Mapping[int, Tasks], tau: float) -> float:
+    """Nearest class mean on the meta-validation tasks, mean over shot counts.
+
+    For each count with the weight of own features that serves best there.
+    """
+    means = [s for s in classifier.settings() if s.start == "class-means" and not s.n_steps]
+    found = [accuracies(classifier, t, means, tau).mean(1).max() for t in validation.values()]
     return float(sum(found) / len(found))

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from xmg.engine.closed_form import cca, procrustes
+from xmg.engine.closed_form import cca, evidence, procrustes
 from xmg.engine.config import Config
 from xmg.engine.fronts import Fronts
 from xmg.engine.heads import Theta
@@ -20,8 +20,7 @@ _UNITS = 64  # of a discriminator
 def aligned(train: MetaTrain, fronts: Fronts, config: Config) -> Theta:
     """e_s, e_t and phi, where config.start says.
 
-    cca: canonical directions scaled by their correlations, which makes inner products those of
-    canonical similarity (CSA, Li, Chinchali, Topcu, ICLR 2025). procrustes: e_t is the identity,
+    cca: canonical directions, each weighted by its `evidence`. procrustes: e_t is the identity,
     e_s the rotation of the sets' mean source rows to their mean target rows. identity: of both.
     random: entries of variance 1 / width. A modality of sequences starts at random, and the other
     one then as the identity. Matrices have the Frobenius norm of the identity, so that rates mean
@@ -36,7 +35,7 @@ def aligned(train: MetaTrain, fronts: Fronts, config: Config) -> Theta:
         pair = pair_statistics(train, fronts.source, fronts.target)
         if config.start == "cca":
             found = cca(pair, config.shrinkage, config.width)
-            source, target = (_wide(x * found.correlations, config) for x in found[:2])
+            source, target = (_wide(x * evidence(found.correlations), config) for x in found[:2])
         else:
             target = plain(fronts.target, config, rng)
             source = procrustes(pair.source.means, pair.target.means).float() @ target

@@ -41,6 +41,7 @@ CLOSED_FORM: dict[str, ClosedForm] = {
     "logistic-probe": probes.LOGISTIC,
     "ridge-probe": probes.RIDGE,
     "cross-modal-probe": cross_modal_probe.CROSS_MODAL_PROBE,
+    "canonical": maps.CANONICAL,
     "cca": maps.CCA,
     "csa": maps.CSA,
     "procrustes": maps.PROCRUSTES,

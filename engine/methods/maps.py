@@ -5,17 +5,20 @@ They read what CROMA's alignment reads: pairs of whitened rows, no label beside 
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from xmg.engine.closed_form import cca, product_svd, ridge
+from xmg.engine.closed_form import cca, evidence, product_svd, ridge
 from xmg.engine.config import Config
 from xmg.engine.fronts import fit_fronts
-from xmg.engine.learner import Learner
+from xmg.engine.learner import OWN, Learner
 from xmg.engine.methods.system import ClosedForm, pairs
 from xmg.engine.set_statistics import Pair, pair_statistics
 from xmg.engine.views import MetaTrain
 from xmg.engine.whitening import Whitening
+
+Front = Callable[[Tensor], Tensor]
 
 _SHRINKAGES = (0.1, 0.03, 0.3)
 _WIDTHS = (128, 32, 256)
@@ -40,6 +43,18 @@ def by_csa(train: MetaTrain, config: Config) -> list[Learner]:
     return [
         _learner(front, pair, one.target, one.correlations**p) for one in found for p in (1, 0.5, 2)
     ]
+
+
+def by_canonical(train: MetaTrain, config: Config) -> list[Learner]:
+    """What CROMA may start from and adapts with, untrained: canonical coordinates weighted by their
+    `evidence`, beside the target's own features at several weights."""
+    front, pair = _fitted(train, config)
+    found = []
+    for a in _SHRINKAGES:
+        one = cca(pair, a, config.width)
+        aligned = _plain(front, one.target * evidence(one.correlations))
+        found += [Learner(_beside(aligned, front.pooled, weight)) for weight in OWN[1:]]
+    return found
 
 
 def by_procrustes(train: MetaTrain, config: Config) -> list[Learner]:
@@ -71,9 +86,7 @@ def _learner(
     return Learner(mapped(front, pair.target.mean, matrix, weights))
 
 
-def mapped(
-    front: Whitening, mean: Tensor, matrix: Tensor, weights: Tensor | None = None
-) -> Callable[[Tensor], Tensor]:
+def mapped(front: Whitening, mean: Tensor, matrix: Tensor, weights: Tensor | None = None) -> Front:
     """The map of raw rows (U, D) that a closed form gives; weighted rows are made unit first."""
     mean, matrix = mean.float(), matrix.float()
 
@@ -84,6 +97,20 @@ def mapped(
     return apply
 
 
+def _plain(front: Whitening, matrix: Tensor) -> Front:
+    return lambda x: front.pooled(x) @ matrix.float()
+
+
+def _beside(aligned: Front, own: Front, weight: float) -> Front:
+    def apply(x: Tensor) -> Tensor:
+        return torch.cat(
+            [F.normalize(aligned(x), dim=-1), weight * F.normalize(own(x), dim=-1)], -1
+        )
+
+    return apply
+
+
+CANONICAL = ClosedForm("canonical + own features", pairs, by_canonical)
 CCA = ClosedForm("CCA", pairs, by_cca)
 CSA = ClosedForm("CSA", pairs, by_csa)
 PROCRUSTES = ClosedForm("Procrustes", pairs, by_procrustes)

@@ -59,10 +59,9 @@ def samples_read(system: Trained | ClosedForm, view: View) -> dict[str, int]:
 
 
 def learner(theta: Theta, fronts: Fronts, config: Config) -> Learner:
-    """A trained system at meta-test: starts from e_t^meta and phi^meta."""
-    return Learner(
-        fronts.target, head_of(config, "target"), {n: v.detach() for n, v in theta.items()}
-    )
+    """A trained system at meta-test: starts from e_t^meta and phi^meta, beside its own features."""
+    theta = {name: value.detach() for name, value in theta.items()}
+    return Learner(fronts.target, head_of(config, "target"), theta, fronts.target.pooled)
 
 
 def pairs(problem: Problem, _: Config) -> MetaTrain:

@@ -1,4 +1,5 @@
 import inspect
+from dataclasses import replace
 
 import numpy as np
 import numpy.testing as npt
@@ -160,3 +161,26 @@ def test_selection_receives_no_test_object(function):
         MetaTest.__name__ in str(p.annotation) or "Problem" in str(p.annotation)
         for p in signature.parameters.values()
     )
+
+
+@pytest.mark.parametrize("own", [0.5, 2.0])
+def test_own_features_stand_beside_the_heads(own):
+    tasks, learner = some_tasks(k=3), moving()
+    learner = replace(learner, own=lambda x: x[..., :3] - 0.2)
+
+    def both(x):
+        z = normalize((2 * x - 0.1) @ learner.theta["target"])
+        return np.concatenate([z, own * normalize(x[..., :3] - 0.2)], 1)
+
+    found = accuracies(learner, tasks, [CLASS_MEANS._replace(own=own)], TAU)[0]
+    npt.assert_allclose(found.numpy(), [centroids(tasks, e, both) for e in range(7)], atol=1e-6)
+    without = accuracies(learner, tasks, [CLASS_MEANS], TAU)[0]
+    npt.assert_array_equal(without, accuracies(moving(), tasks, [CLASS_MEANS], TAU)[0])
+    assert not torch.equal(found, without)
+
+
+def test_own_features_are_among_the_settings():
+    learner = moving()
+    weights = {s.own for s in settings_of(replace(learner, own=learner.front))}
+    assert weights == {0.0, 0.5, 1.0, 2.0}
+    assert {s.own for s in settings_of(learner)} == {0.0}

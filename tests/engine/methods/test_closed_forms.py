@@ -8,6 +8,7 @@ import synthetic
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import multivariate_normal, norm
 from sklearn.covariance import shrunk_covariance
 from sklearn.cross_decomposition import CCA
 from sklearn.linear_model import Ridge
@@ -15,9 +16,18 @@ from sklearn.linear_model import Ridge
 from xmg.cache import Sealed
 from xmg.cache.pairs import PairedSets
 from xmg.engine import set_statistics as statistics
-from xmg.engine.closed_form import cca, inverse_root, procrustes, product_svd, ridge, shrunk
+from xmg.engine.closed_form import (
+    cca,
+    evidence,
+    inverse_root,
+    procrustes,
+    product_svd,
+    ridge,
+    shrunk,
+)
+from xmg.engine.fronts import fit_fronts
 from xmg.engine.methods import class_mean
-from xmg.engine.methods.maps import by_cca, by_csa, by_procrustes, by_ridge, mapped
+from xmg.engine.methods.maps import by_canonical, by_cca, by_csa, by_procrustes, by_ridge, mapped
 from xmg.engine.pool import pool_by_labels, pool_of
 from xmg.engine.set_statistics import pair_statistics, set_statistics
 from xmg.engine.views import MetaTrain, TargetOnly
@@ -291,3 +301,28 @@ def test_every_map_has_candidates_that_differ(tmp_path):
         found = [one.front(x).numpy().ravel() for one in candidates(view, config)]
         assert len({row.tobytes() for row in found}) >= 3
     assert len(by_procrustes(view, config)) == 6
+
+
+@given(st.floats(-0.95, 0.95), st.floats(-3, 3), st.floats(-3, 3))
+def test_evidence_is_the_log_likelihood_ratio_of_being_a_pair(c, a, b):
+    """What depends on both coordinates; the rest are the squares' own parts."""
+    c = abs(c)
+    weight = float(evidence(torch.tensor([c], dtype=torch.float64)))
+    together = multivariate_normal([0, 0], [[1, c], [c, 1]])
+    ratio = lambda a, b: together.logpdf([a, b]) - norm.logpdf(a) - norm.logpdf(b)  # noqa: E731
+    crossed = ratio(a, b) - ratio(a, 0) - ratio(0, b) + ratio(0, 0)
+    assert weight**2 * a * b == pytest.approx(crossed, abs=1e-9)
+
+
+def test_canonical_directions_stand_beside_own_features(tmp_path):
+    """The first candidate, written out: weight 0.5, shrinkage 0.1."""
+    view = view_of(tmp_path, MANY)
+    config = synthetic.config_of(view.source.file, view.target, width=64)
+    fronts = fit_fronts(view, config.front_width)
+    front, pair = fronts.target, pair_statistics(view, fronts.source, fronts.target)
+    one = cca(pair, 0.1, config.width)
+    weights = (one.correlations / (1 - one.correlations.clamp_max(0.99) ** 2)) ** 0.5
+    x = torch.from_numpy(view.target.features.copy())
+    z = front(x).double()
+    expected = np.concatenate([unit(z @ one.target * weights), 0.5 * unit(z)], 1)
+    npt.assert_allclose(by_canonical(view, config)[0].front(x), expected, atol=1e-5)
