@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xmg.cache.errors import XmgError
-from xmg.cache.identity import Contents, Listing, Reject, differences
+from xmg.cache.identity import Contents, FeatureSpec, Listing, Reject, differences
 from xmg.cache.names import closest
 from xmg.cache.outputs import BLOCK_ROWS, Draft, blocks_of, write_draft
 from xmg.cache.read import FeatureFile, decode
@@ -67,18 +67,21 @@ def select(
     *,
     classes: Sequence[str] | None = None,
     ids: Sequence[str] | None = None,
+    part: str | None = None,
     overwrite: bool = False,
     notify: Notify = lambda message: None,
 ) -> FeatureFile:
     """Write the rows of some classes, or of some ids, or of both, to `out`, in the file's order.
 
-    An id that the file has rejected stays a reject where only ids are asked for.
-    Raises XmgError where the file is damaged, for a class or id that it lacks, naming the
+    part: name of one of the parts that stand side by side in its features, such as "layer 6 mean".
+    An id that the file has rejected stays a reject where only ids, or nothing, are asked for.
+    Raises XmgError where the file is damaged, for a class, id or part that it lacks, naming the
     closest, where no row is left, or where `out` holds other features and overwrite is false.
     """
-    if classes is None and ids is None:
-        raise XmgError("a selection takes classes, or ids, or both")
+    if classes is None and ids is None and part is None:
+        raise XmgError("a selection takes classes, ids or a part")
     require_whole(file)
+    columns, spec = _part(file, part)
     names = decode(file.ids)
     wanted = np.ones(len(file), np.bool_)
     rejects: Rejects = {}
@@ -86,6 +89,8 @@ def select(
         _check_known(file, "class", classes, file.classes)
         numbers = [file.classes.index(name) for name in dict.fromkeys(classes)]
         wanted &= np.isin(file.labels, numbers)
+    if ids is None and classes is None:
+        rejects = dict(file.rejects)
     if ids is not None:
         asked = set(ids)
         _check_known(file, "id", ids, [*names, *(name for name, _ in file.rejects)])
@@ -102,10 +107,28 @@ def select(
         file.contents[rows] if len(file.contents) else file.contents,
         rejects,
     )
-    blocks = chain(_outputs(file, rows), _rejected(rejects))
-    return write_draft(
-        out, _draft(file, listing, blocks, file.dataset), overwrite=overwrite, notify=notify
+    blocks = _outputs(file, rows)
+    if part is not None:
+        blocks = ([np.asarray(row)[..., columns] for row in block] for block in blocks)
+    dim = len(range(file.dim)[columns])
+    draft = Draft(
+        spec, listing, dim, file.dtype.name, file.is_sequence, chain(blocks, _rejected(rejects))
     )
+    return write_draft(out, draft, overwrite=overwrite, notify=notify)
+
+
+def _part(file: FeatureFile, name: str | None) -> tuple[slice, FeatureSpec]:
+    """The columns of a part, and what is to be known of features that are it alone."""
+    if name is None:
+        return slice(None), file.spec
+    recipe = dict(file.spec.preprocessing)
+    parts: dict[str, int] = recipe.pop("parts", {})
+    if not parts:
+        raise XmgError(f"{file.path} has no parts: its features are one piece")
+    _check_known(file, "part", [name], list(parts))
+    start = sum(width for other, width in list(parts.items())[: list(parts).index(name)])
+    spec = replace(file.spec, preprocessing={**recipe, "part": name})
+    return slice(start, start + parts[name]), spec
 
 
 def _draft(file: FeatureFile, listing: Listing, blocks: Iterable[Outputs], dataset: str) -> Draft:

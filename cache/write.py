@@ -108,6 +108,14 @@ class FeatureWriter:
                 self._rows.put(first + start, outputs[start:end])
             self.done[first:stop] = True
 
+    def interrupted(self) -> npt.NDArray[np.bool_]:
+        """(N,) which inputs an interrupted run did, and entering would take over; writes nothing.
+
+        Raises XmgError where entering would, because the rows are of other features.
+        """
+        found = self._left()
+        return np.zeros(len(self.listing), np.bool_) if found is None else found[1]
+
     def _open(self) -> None:
         if lock.is_shared(self.folder / "workers"):
             raise XmgError(f"worker processes of an earlier run still write to {self.folder}")
@@ -121,31 +129,36 @@ class FeatureWriter:
 
     def _continue(self) -> bool:
         """Take over what an interrupted run left; returns whether there was anything."""
+        found = self._left()
+        if found is None:
+            return False
+        self._plan, self.done = found
+        n_done, since = int(self.done.sum()), self._lock.former
+        run = f"a run begun {lock.ago(since)}" if since else "an earlier run"
+        self._notify(f"going on: {run} did {n_done:,} of {len(self.listing):,} inputs")
+        return True
+
+    def _left(self) -> tuple[Plan, npt.NDArray[np.bool_]] | None:
+        """Plan and done inputs of an interrupted run over the same features."""
         try:
             found = Plan.load(self.folder)
         except XmgError:
             if not self._discard:
                 raise
-            return False
+            return None
         if found is None:
-            return False
+            return None
         wanted = self._plan
         same = (found.fingerprint, found.dim, found.sequences) == (
             wanted.fingerprint, wanted.dim, wanted.sequences,
         )  # fmt: skip
         journals = read_journals(self.folder)
-        placed = place(found, journals)
-        if not placed.done.any():
-            return False
+        done = place(found, journals).done
+        if not done.any():
+            return None
         if not same and not self._discard:
-            raise XmgError(self._other_features(found, int(placed.done.sum())))
-        if not same or not _rows_are_there(self.folder, found, journals):
-            return False
-        self._plan, self.done = found, placed.done
-        n_done, since = int(placed.done.sum()), self._lock.former
-        run = f"a run begun {lock.ago(since)}" if since else "an earlier run"
-        self._notify(f"going on: {run} did {n_done:,} of {len(self.listing):,} inputs")
-        return True
+            raise XmgError(self._other_features(found, int(done.sum())))
+        return (found, done) if same and _rows_are_there(self.folder, found, journals) else None
 
     def _other_features(self, found: Plan, n_done: int) -> str:
         ours = {**self._plan.spec, "dtype": self._plan.dtype, "dim": self._plan.dim}

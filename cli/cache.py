@@ -92,21 +92,26 @@ def select(
     ids: Annotated[
         Path | None, typer.Option(help="A text file of ids to keep, one a line.")
     ] = None,
+    part: Annotated[
+        str | None, typer.Option(help="Of features side by side one part, as `info` names it.")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Take the rows of some classes, of some ids, or of both, in the file's order.
 
     Example: xmg cache select photos.h5 --class dog --class cat -o pets.h5
+
+    One layer of several: xmg cache select states.h5 --part "layer 6 mean" -o layer6.h5
     """
     from xmg.cache.edit import select as run
 
-    if class_ is None and classes is None and ids is None:
-        raise typer.BadParameter("give --class NAME, --classes FILE or --ids FILE")
+    if class_ is None and classes is None and ids is None and part is None:
+        raise typer.BadParameter("give --class NAME, --classes FILE, --ids FILE or --part NAME")
     names = [*(class_ or []), *(_lines(classes) if classes else [])]
     wanted = names if class_ is not None or classes else None
     listed = _lines(ids) if ids else None
     file = FeatureFile(path)
-    report(run(file, out, classes=wanted, ids=listed, overwrite=overwrite, notify=tell))
+    report(run(file, out, classes=wanted, ids=listed, part=part, overwrite=overwrite, notify=tell))
 
 
 app.command("export")(export)

@@ -1,27 +1,39 @@
 """xmg extract."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xmg.cli.console import hints, progress_bar
+from xmg.cli.extracting import each, encode, foresee
+
+if TYPE_CHECKING:
+    from xmg.extract.asked import Existing
+    from xmg.extract.spec import Job
 
 
 def extract(
     data: Annotated[
         list[Path],
-        typer.Argument(help="Folders or manifests; several become one file.", show_default=False),
+        typer.Argument(
+            help="Folders or manifests; several become one file. Or one spec (.toml).",
+            show_default=False,
+        ),
     ],
     encoder: Annotated[
-        str, typer.Option("--encoder", "-e", help="A frozen encoder, such as resnet50 or yamnet.")
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The feature file to write (.h5).")],
+        str | None,
+        typer.Option("--encoder", "-e", help="A frozen encoder, such as resnet50 or yamnet."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The feature file to write (.h5).")
+    ] = None,
     layout: Annotated[
-        str, typer.Option(help="auto, folder, manifest, esc50, cifar, yummly28k or wilderness.")
-    ] = "auto",
+        str | None,
+        typer.Option(
+            help="auto (default), folder, manifest, esc50, cifar, yummly28k or wilderness."
+        ),
+    ] = None,
     id_column: Annotated[str | None, typer.Option(help="Manifest column of ids.")] = None,
     content_column: Annotated[
         str | None, typer.Option(help="Manifest column of paths or texts.")
@@ -30,67 +42,90 @@ def extract(
     weights: Annotated[
         Path | None, typer.Option(help="A weights file in place of the encoder's own.")
     ] = None,
-    pooling: Annotated[str | None, typer.Option(help="Text encoders: mean or cls.")] = None,
+    pooling: Annotated[
+        str | None,
+        typer.Option(help="Transformers: mean, cls, pooler or none (sequences); or mean,cls."),
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="Transformers: blocks to read, such as 6,12.")
+    ] = None,
+    modality: Annotated[
+        str | None, typer.Option(help="Of an hf: model with several: image, text or audio.")
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="A torch device; by default CUDA where present.")
     ] = None,
-    dtype: Annotated[str, typer.Option(help="float16 or float32.")] = "float16",
+    dtype: Annotated[str | None, typer.Option(help="float16 (default) or float32.")] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Decoding threads; by default one per core.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most so many inputs, spread over the data.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other features.")] = False,
     update: Annotated[
         bool, typer.Option("--update", help="Keep known rows; encode new and changed inputs.")
     ] = False,
+    allow_outside: Annotated[
+        bool, typer.Option("--allow-outside", help="Trust a manifest's paths outside its folder.")
+    ] = False,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that an hf: model brings.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write nothing; say what would be done, and how long.")
+    ] = False,
 ) -> None:
     """Run a frozen encoder once over a data set and cache the features in HDF5.
 
     Example: xmg extract photos/ --encoder resnet50 -o photos.h5
+
+    What would it take? xmg extract photos/ --encoder resnet50 -o photos.h5 --dry-run
+
+    A first look: xmg extract photos/ --encoder resnet50 -o few.h5 --limit 500
+
+    Several data sets, of which a spec says data, encoder and out: xmg extract sets.toml
     """
     if overwrite and update:
         raise typer.BadParameter("--overwrite and --update exclude one another")
-    from xmg.extract.encoders import load_encoder
-    from xmg.extract.pipeline import extract as run
-    from xmg.extract.sources import open_source
-    from xmg.extract.sources.combined import combine
-
-    with hints.status(f"loading {encoder}"):
-        model = load_encoder(encoder, weights=weights, pooling=pooling, device=device)
-    sources = [
-        open_source(
-            path,
-            model.modality,
+    existing: Existing = "overwrite" if overwrite else "update" if update else "keep"
+    jobs = _jobs(
+        data,
+        _given(device=device, workers=workers, limit=limit),
+        _given(
+            encoder=encoder,
+            out=out,
             layout=layout,
             id_column=id_column,
             content_column=content_column,
             label_column=label_column,
-        )
-        for path in data
-    ]
-    with _kept_on_interrupt(out), progress_bar(f"{encoder}") as advance:
-        file = run(
-            combine(sources),
-            model,
-            out,
+            weights=weights,
+            pooling=pooling,
+            layers=layers,
+            modality=modality,
             dtype=dtype,
-            n_workers=workers,
-            existing="overwrite" if overwrite else "update" if update else "keep",
-            progress=advance,
-            notify=lambda message: hints.print(message, markup=False),
-        )
-    kind = "sequences" if file.is_sequence else "rows"
-    typer.echo(f"{out}: {len(file)} {kind} x {file.dim}, {len(file.classes)} classes")
-    for name, reason in file.rejects[:5]:
-        hints.print(f"rejected {name}: {reason}", markup=False)
-    if len(file.rejects) > 5:
-        hints.print(f"... {len(file.rejects)} rejects in all, listed in {out} under /rejects")
+        ),
+    )
+    act = partial(foresee if dry_run else encode, existing=existing, allow_outside=allow_outside)
+    each(jobs, act, trust_remote_code)
 
 
-@contextmanager
-def _kept_on_interrupt(out: Path) -> Iterator[None]:
-    """Say after Ctrl-C that nothing was in vain."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        hints.print(f"{out} is not whole yet; the same command goes on from here", markup=False)
-        raise
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _jobs(data: list[Path], of_all: dict[str, Any], of_one: dict[str, Any]) -> "list[Job]":
+    """The tables of a spec, or the one job of the options."""
+    from xmg.extract.spec import make_job, read_spec
+
+    if len(data) == 1 and data[0].suffix == ".toml" and not data[0].is_dir():
+        if of_one:
+            named = ", ".join(f"--{name.replace('_', '-')}" for name in of_one)
+            raise typer.BadParameter(f"{named}: the tables of a spec say that; leave it out here")
+        return read_spec(data[0], **of_all)
+    for name in ("encoder", "out"):
+        if name not in of_one:
+            raise typer.BadParameter(
+                f"missing --{name} / -{name[0]}; only a spec (.toml) has its own"
+            )
+    return [make_job(data=data, **of_one, **of_all)]

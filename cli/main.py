@@ -9,6 +9,7 @@ from xmg.cache.errors import XmgError
 from xmg.cli import cache
 from xmg.cli.ablate import ablate
 from xmg.cli.demo import demo
+from xmg.cli.encoders import encoders
 from xmg.cli.evaluate import evaluate
 from xmg.cli.extract import extract
 from xmg.cli.inspect import inspect
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(extract)
+app.command()(encoders)
 app.command("meta-train")(meta_train)
 app.command()(evaluate)
 app.command()(inspect)

@@ -37,9 +37,9 @@ def _digest(content: Content) -> tuple[int, int]:
 
 
 def _file_digest(path: Path) -> tuple[int, int]:
-    if not path.is_file():  # a pipe would never end; the decoder says what is wrong with it
-        return _UNREADABLE
     try:
+        if not path.is_file():  # a pipe would never end; the decoder says what is wrong with it
+            return _UNREADABLE
         with open(path, "rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
             if size <= _PARTS * _PART_BYTES:

@@ -5,27 +5,23 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from importlib.metadata import version
 from itertools import chain, islice, pairwise
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from xmg.cache import FeatureFile, FeatureSpec, FeatureWriter, Listing, Reject, XmgError
-from xmg.cache.identity import fingerprint
-from xmg.cache.outputs import check_no_folder, check_replaceable, former_file, kept
-from xmg.cache.reuse import changes, known_rows, refuse_others
+from xmg.cache import FeatureFile, FeatureWriter, Reject
+from xmg.cache.outputs import kept
+from xmg.cache.reuse import known_rows
 from xmg.cache.verify import require_whole
-from xmg.cache.write import stretches
-from xmg.extract.contents import digests
-from xmg.extract.sources.samples import Samples, printable
+from xmg.cache.write import Notify, stretches
+from xmg.extract.asked import Existing, ask
+from xmg.extract.sources.samples import printable
 from xmg.extract.types import Encoder, RejectError, Sample, Source
 
 Progress = Callable[[int, int], None]
-Existing = Literal["keep", "update", "overwrite"]
-Notify = Callable[[str], None]
 Output = npt.NDArray[Any] | Reject
 _REASON: Final = 300  # characters
 _COPY_ROWS: Final = 4096
@@ -55,67 +51,19 @@ def extract(
     rejected ones, if nothing but the inputs differs; "overwrite" replaces them.
     Raises XmgError also where another run writes to `out`, or where no input could be encoded.
     """
-    check_no_folder(out)
     workers = n_workers or os.cpu_count() or 1
-    listing, spec = _listing(source, workers), _spec(source, encoder)
-    former = None if existing == "overwrite" else former_file(out)
-    if former and former.fingerprint != fingerprint(spec, listing, dtype):
-        _check_update(former, spec, listing, dtype, existing)
-    elif former and not (existing == "update" and former.rejects):
+    asked = ask(source, encoder, out, dtype=dtype, existing=existing, n_workers=workers)
+    former, is_whole = asked.former()
+    if former and is_whole:
         return kept(out, former, notify)
-    else:
-        check_replaceable(out)
-    with FeatureWriter(
-        out, spec, listing, encoder.dim, dtype=dtype, sequences=encoder.sequences,
-        discard=existing == "overwrite", notify=notify,
-    ) as writer:  # fmt: skip
-        todo = _keep_known(writer, former) if former else np.arange(len(listing))
-        for inputs, outputs in _outputs(
-            source.samples, _left(writer, todo, encoder), encoder, workers
-        ):
+    with asked.writer(notify) as writer:
+        todo = _keep_known(writer, former) if former else np.arange(len(asked.listing))
+        batches = _left(writer, todo, encoder)
+        for inputs, outputs in encoded(source.samples, batches, encoder, workers):
             _put(writer, inputs, outputs)
             if progress:
-                progress(int(writer.done.sum()), len(listing))
+                progress(int(writer.done.sum()), len(asked.listing))
     return FeatureFile(out)
-
-
-def _listing(source: Source, n_workers: int) -> Listing:
-    samples, contents = source.samples, digests(source.samples, n_workers)
-    if isinstance(samples, Samples):  # which has the lists already
-        return Listing(samples.ids, samples.labels, source.columns, contents)
-    ids, labels = [s.id for s in samples], [s.label for s in samples]
-    return Listing(ids, labels, source.columns, contents)
-
-
-def _spec(source: Source, encoder: Encoder) -> FeatureSpec:
-    """An encoder may list in `packages` the libraries whose versions change its numbers."""
-    packages: Sequence[str] = getattr(encoder, "packages", ())
-    return FeatureSpec(
-        dataset=printable(source.name),
-        encoder=encoder.name,
-        weights_sha256=encoder.weights_sha256,
-        preprocessing=dict(encoder.preprocessing),
-        versions={name: version(name) for name in sorted({"numpy", "torch", *packages})},
-    )
-
-
-def _check_update(
-    former: FeatureFile, spec: FeatureSpec, listing: Listing, dtype: str, existing: Existing
-) -> None:
-    """Raise XmgError unless `former` may be brought up to date, as asked."""
-    refuse_others(former, spec, dtype, "--overwrite, or another output")
-    found = changes(former, listing)
-    if existing != "update":
-        raise XmgError(
-            f"{former.path} holds other features: {found}.\n"
-            "fix: --update to encode just what is new, --overwrite, or another output"
-        )
-    if found.gone:
-        raise XmgError(
-            f"{former.path} has {len(found.gone):,} inputs that the data no longer has, such as "
-            f"{found.gone[0]!r}; --update loses none.\nfix: bring them back, take the others with "
-            "xmg cache select, or name another output"
-        )
 
 
 def _keep_known(writer: FeatureWriter, former: FeatureFile) -> npt.NDArray[np.int64]:
@@ -145,7 +93,7 @@ def _put(writer: FeatureWriter, inputs: npt.NDArray[np.int64], outputs: Sequence
         writer.put(int(inputs[start]), outputs[start:stop])
 
 
-def _outputs(
+def encoded(
     samples: Sequence[Sample],
     batches: Sequence[npt.NDArray[np.int64]],
     encoder: Encoder,
@@ -192,9 +140,9 @@ def _decoded(
 
 def _decode(encoder: Encoder, sample: Sample) -> Any:
     content = sample.content
-    if isinstance(content, Path) and content.exists() and not content.is_file():
-        return _reject("not a regular file")  # reading a pipe would never end
     try:
+        if isinstance(content, Path) and content.exists() and not content.is_file():
+            return _reject("not a regular file")  # reading a pipe would never end
         return encoder.decode(content)
     except RejectError as error:
         return _reject(str(error))

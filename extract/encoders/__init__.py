@@ -4,16 +4,16 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from xmg.cache import XmgError
-from xmg.extract.types import Encoder
+from xmg.extract.types import Encoder, Modality
 
-__all__ = ["ENCODERS", "load_encoder"]
+__all__ = ["ENCODERS", "PUBLISHED", "check_encoder", "load_encoder"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Loader:
+class Loader:
     """A function of a module here, the extra it needs, and the options it takes."""
 
     module: str
@@ -22,28 +22,65 @@ class _Loader:
     options: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A named encoder: its loader, and what a person wants to know before choosing it."""
+
+    loader: Loader
+    modality: Modality
+    dim: int
+    reads: str
+    licence: str  # of the weights
+
+
 _WEIGHTS: Final = ("weights", "device")
-_HUGGING_FACE: Final = _Loader("text", "load", "text", ("pooling", "device"))
-_LOADERS: Final = {
-    **{
-        f"resnet{depth}": _Loader("image", "load_resnet", "image", _WEIGHTS)
-        for depth in (18, 34, 50, 101, 152)
-    },
-    "efficientnet-lite0": _Loader("image", "load_efficientnet", "image", _WEIGHTS),
-    "bert-base-uncased": _Loader("text", "load", "text", (*_WEIGHTS, "pooling")),
-    "minilm": _Loader("text", "load_minilm", "text", _WEIGHTS),
-    "char-ngrams": _Loader("ngrams", "load", "text"),
-    "yamnet": _Loader("yamnet", "load", "audio", _WEIGHTS),
-    "cnn14": _Loader("cnn14", "load", "audio", _WEIGHTS),
-    "ast": _Loader("ast", "load", "audio", _WEIGHTS),
-    "logmel40": _Loader("speech", "load", "audio"),
-    "logmel40-stats": _Loader("speech", "load", "audio"),
-}
+_MODEL: Final = (*_WEIGHTS, "pooling", "layers")
+_TORCHVISION: Final = Loader("image", "load_torchvision", "image", _WEIGHTS)
 _PREFIXES: Final = {
-    "text:": _HUGGING_FACE,
-    "ast:": _Loader("ast", "load", "audio", ("device",)),
+    "hf:": Loader("hf", "load", "image,text,audio", (*_MODEL, "modality", "trust_remote_code")),
+    "timm:": Loader("image", "load_timm", "image", _WEIGHTS),
+    "torchvision:": _TORCHVISION,
 }
-ENCODERS: Final = tuple(_LOADERS)
+PUBLISHED: Final = {
+    **{
+        name: Published(_TORCHVISION, "image", dim, "224 x 224", "BSD-3-Clause")
+        for name, dim in (
+            ("resnet18", 512), ("resnet34", 512), ("resnet50", 2048), ("resnet101", 2048),
+            ("resnet152", 2048),
+        )
+    },
+    "efficientnet-lite0": Published(
+        Loader("image", "load_efficientnet", "image", _WEIGHTS),
+        "image", 1280, "224 x 224", "Apache-2.0",
+    ),
+    "bert-base-uncased": Published(
+        Loader("text", "load", "text", _MODEL), "text", 768, "512 tokens", "Apache-2.0"
+    ),
+    "minilm": Published(
+        Loader("text", "load_minilm", "text", _WEIGHTS), "text", 384, "256 tokens", "Apache-2.0"
+    ),
+    "char-ngrams": Published(
+        Loader("ngrams", "load", "text"), "text", 2048, "any script", "no weights"
+    ),
+    "yamnet": Published(
+        Loader("yamnet", "load", "audio", _WEIGHTS),
+        "audio", 1024, "16 kHz", "Apache-2.0",
+    ),
+    "cnn14": Published(
+        Loader("cnn14", "load", "audio", _WEIGHTS), "audio", 2048, "32 kHz", "CC-BY-4.0"
+    ),
+    "ast": Published(
+        Loader("hf_audio", "load_ast", "audio", _WEIGHTS),
+        "audio", 768, "16 kHz, 10.24 s", "BSD-3-Clause",
+    ),
+    "logmel40": Published(
+        Loader("speech", "load", "audio"), "audio", 40, "16 kHz, as frames", "no weights"
+    ),
+    "logmel40-stats": Published(
+        Loader("speech", "load", "audio"), "audio", 860, "16 kHz", "no weights"
+    ),
+}  # fmt: skip
+ENCODERS: Final = tuple(PUBLISHED)
 
 
 def load_encoder(
@@ -51,50 +88,71 @@ def load_encoder(
     *,
     weights: Path | str | None = None,
     pooling: str | None = None,
+    layers: str | None = None,
+    modality: str | None = None,
     device: str | None = None,
+    trust_remote_code: bool = False,
 ) -> Encoder:
-    """Return the frozen encoder `name`: one of ENCODERS, `ast:MODEL`, or a text MODEL.
+    """Return the frozen encoder `name`.
 
-    MODEL is a Hugging Face name or local folder; a text model may be given as `text:MODEL`,
-    or as it is where it holds a slash. weights: a file (or for transformers a folder) in place
-    of the default. pooling: "mean" or "cls", text models only. device: a torch device.
+    One of ENCODERS; `hf:MODEL`, a Hugging Face name or local folder (a name with a slash may stand
+    alone); `timm:NAME`; `torchvision:NAME`; or `module:function`, which returns an Encoder of your
+    own. weights: a file (or for transformers a folder) in place of the default. pooling, layers:
+    what of a transformer's states becomes features, such as "mean,cls" and "6,12". modality: which
+    part of a model that has several. device: a torch device. trust_remote_code: run code that a
+    Hugging Face model brings.
     Raises XmgError for an unknown name, an option that the encoder does not take, a package
     that is not installed, or weights that cannot be loaded.
     """
     loader, model = _find(name)
-    given = {"weights": weights, "pooling": pooling, "device": device}
+    given = {
+        "weights": weights, "pooling": pooling, "layers": layers, "modality": modality,
+        "device": device, "trust_remote_code": trust_remote_code or None,
+    }  # fmt: skip
     options = {key: value for key, value in given.items() if value is not None}
     for key in options:
         runs_there_anyway = key == "device" and device == "cpu"
         if key not in loader.options and not runs_there_anyway:
-            takes = ", ".join(f"--{option}" for option in loader.options) or "no options"
-            raise XmgError(f"the encoder {name} does not take --{key}; it takes {takes}")
+            takes = ", ".join(_flag(option) for option in loader.options) or "no options"
+            raise XmgError(f"the encoder {name} does not take {_flag(key)}; it takes {takes}")
     return _load(name, loader, model, {k: v for k, v in options.items() if k in loader.options})
 
 
-def _find(name: str) -> tuple[_Loader, str]:
+def _flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
+
+
+def check_encoder(name: str) -> None:
+    """Raise XmgError for a name that `load_encoder` does not know; nothing is loaded."""
+    _find(name)
+
+
+def _find(name: str) -> tuple[Loader, str]:
     """Return the loader and the name to pass to it."""
-    if name in _LOADERS:
-        return _LOADERS[name], name
+    if name in PUBLISHED:
+        return PUBLISHED[name].loader, name
     for prefix, loader in _PREFIXES.items():
         if name.startswith(prefix) and name != prefix:
             return loader, name.removeprefix(prefix)
+    module, colon, function = name.partition(":")
+    if colon and function.isidentifier() and all(p.isidentifier() for p in module.split(".")):
+        return Loader("own", "load", "", ()), name
     if "/" in name:
-        return _HUGGING_FACE, name
+        return _PREFIXES["hf:"], name
     close = get_close_matches(name, ENCODERS, 1, 0)
     raise XmgError(
         f"no encoder {name!r}; did you mean {close[0]}? There are {', '.join(ENCODERS)}; also "
-        f"text:MODEL and ast:MODEL for a Hugging Face name or folder"
+        f"hf:MODEL, timm:NAME, torchvision:NAME, and module:function for your own"
     )
 
 
-def _load(name: str, loader: _Loader, model: str, options: dict[str, Path | str]) -> Encoder:
+def _load(name: str, loader: Loader, model: str, options: dict[str, Any]) -> Encoder:
     try:
         module = import_module(f"xmg.extract.encoders.{loader.module}")
         positional = () if loader.module == "ngrams" else (model,)
         encoder: Encoder = getattr(module, loader.function)(*positional, **options)
     except ImportError as error:
-        if error.name is not None and error.name.startswith("xmg"):
+        if not loader.extra or (error.name is not None and error.name.startswith("xmg")):
             raise
         raise XmgError(
             f"the encoder {name} needs a package that does not load ({error}). "

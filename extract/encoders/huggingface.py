@@ -1,4 +1,4 @@
-"""Load a Hugging Face model by name or from a folder, and refuse a half-loaded one."""
+"""Load Hugging Face models by name or from a folder, and refuse half-loaded ones."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,18 +29,21 @@ def shown_name(name: str) -> str:
     return Path(name).resolve().name if Path(name).is_dir() else name
 
 
-def load_model(kind: Any, source: str) -> Any:
+def load_model(kind: Any, source: str, trust_remote_code: bool = False) -> Any:
     """Return `kind` (such as AutoModel) of `source` in float32, ready to be frozen.
 
-    Safetensors are preferred, other weights read with weights_only, code never run. Raises
-    XmgError where the model cannot be had, or its file lacks tensors: those would be random.
+    Safetensors are preferred, other weights read with weights_only; a model's own code runs only
+    where trusted. A pooler that the file does not hold is left out. Raises XmgError where the
+    model cannot be had, or its file lacks other tensors: those would be random.
     """
     with loading(source):
         model, report = kind.from_pretrained(
-            source, trust_remote_code=False, output_loading_info=True
+            source, trust_remote_code=trust_remote_code, output_loading_info=True
         )
-    missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
-    if missing:
+    missing = sorted(report["missing_keys"])
+    if missing and all(name.startswith("pooler.") for name in missing):
+        model.pooler = None
+    elif missing:
         raise XmgError(
             f"the weights of {source} lack {len(missing)} tensors of {type(model).__name__}, "
             f"such as {missing[0]}. fix: name a model of that kind"

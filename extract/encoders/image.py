@@ -1,4 +1,4 @@
-"""ImageNet networks without their classifier: ResNets and EfficientNet-Lite0."""
+"""ImageNet networks without their classifier, of torchvision and timm."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,13 @@ from torch import nn
 from torchvision.transforms import functional as tvf
 
 from xmg.cache import XmgError
+from xmg.cache.names import closest
 from xmg.extract.encoders.device import Compute, computing, pick_compute, pick_device
-from xmg.extract.encoders.image_file import IMAGE, read_image
+from xmg.extract.encoders.image_file import IMAGE, middle, read_image
 from xmg.extract.encoders.weights import digest, fill, load_state
 from xmg.extract.types import Content, Features, Modality
 
-RESNETS: Final = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+_INCEPTIONS: Final = ("googlenet", "inception_v3")  # whose own input scale comes with weights
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -59,7 +60,8 @@ class ImageEncoder:
     def decode(self, content: Content) -> Pixels:
         """Read one image and cut it to (crop, crop, 3) uint8; raises RejectError."""
         interpolation = tvf.InterpolationMode(self.preprocessing["interpolation"])
-        resized = tvf.resize(read_image(content), self.preprocessing["resize"], interpolation)
+        image = middle(read_image(content))
+        resized = tvf.resize(image, self.preprocessing["resize"], interpolation)
         return np.asarray(tvf.center_crop(resized, self.preprocessing["crop"]))
 
     def encode(self, batch: Sequence[Pixels]) -> Features:
@@ -73,20 +75,22 @@ class ImageEncoder:
         return features
 
 
-def load_resnet(
+def load_torchvision(
     name: str,
     *,
     weights: Path | str | None = None,
     device: str | None = None,
     compute: Compute | None = None,
 ) -> ImageEncoder:
-    """Return one of RESNETS up to its pooled features (512-d or 2048-d).
+    """Return a classifier of torchvision up to what its last layer reads.
 
     weights: a state dict (.pth, .safetensors); by default torchvision downloads its own.
-    Raises XmgError where that fails, or the file does not fit.
+    Raises XmgError where that fails, the file does not fit, or there is no such classifier.
     """
+    _check_name(name, torchvision.models.list_models(module=torchvision.models), "torchvision")
     published = torchvision.models.get_model_weights(name).DEFAULT
-    model: Any = torchvision.models.get_model(name, weights=None)
+    options = {"init_weights": False, "transform_input": True} if name in _INCEPTIONS else {}
+    model: Any = torchvision.models.get_model(name, weights=None, **options)
     try:
         state = load_state(weights) if weights else published.get_state_dict(check_hash=True)
     except OSError as error:  # urllib's errors too
@@ -95,7 +99,7 @@ def load_resnet(
             f"a network, then --weights FILE"
         ) from error
     fill(model, state, str(weights or published.url))
-    dim, model.fc = model.fc.in_features, nn.Identity()
+    dim = _behead(name, model)
     recipe = published.transforms()
     preprocessing = {
         "resize": recipe.resize_size[0],
@@ -105,6 +109,75 @@ def load_resnet(
         "std": recipe.std,
     }
     return ImageEncoder(name, model, dim, preprocessing, device=device, compute=compute)
+
+
+def _behead(name: str, model: nn.Module) -> int:
+    """Replace the last linear layer by the identity; returns what it read."""
+    linear = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear)]
+    linear = [(n, m) for n, m in linear if not n.startswith(("AuxLogits", "aux"))]
+    if not linear:
+        raise XmgError(f"{name} ends in no linear layer. fix: choose another network")
+    path, last = linear[-1]
+    parent, _, child = path.rpartition(".")
+    setattr(model.get_submodule(parent), child, nn.Identity())
+    return last.in_features
+
+
+def load_timm(
+    name: str,
+    *,
+    weights: Path | str | None = None,
+    device: str | None = None,
+    compute: Compute | None = None,
+) -> ImageEncoder:
+    """Return a network of timm up to its pooled features, with timm's own preprocessing.
+
+    weights: a state dict with the network's names; by default timm downloads its own. Raises
+    XmgError where that fails, the file does not fit, or there is no such network.
+    """
+    import timm
+
+    architecture = name.partition(".")[0]
+    _check_name(architecture, timm.list_models(), "timm")
+    try:
+        model: Any = timm.create_model(name, pretrained=weights is None)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise XmgError(
+            f"cannot load {name} of timm ({reason}). fix: check the name, or fetch its weights "
+            f"where there is a network, then --weights FILE"
+        ) from error
+    if weights:
+        fill(model, load_state(weights), str(weights))
+    return _of_timm(f"timm:{name}", model, device, compute)
+
+
+def _of_timm(name: str, model: Any, device: str | None, compute: Compute | None) -> ImageEncoder:
+    from timm.data.config import resolve_model_data_config
+
+    model.reset_classifier(0)
+    recipe: Any = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
+    if recipe["crop_mode"] != "center":
+        raise XmgError(
+            f"{name} wants crops of mode {recipe['crop_mode']!r}. fix: wrap it as module:function"
+        )
+    crop = int(recipe["input_size"][-1])
+    preprocessing = {
+        "resize": math.floor(crop / recipe["crop_pct"]),
+        "crop": crop,
+        "interpolation": recipe["interpolation"],
+        "mean": list(recipe["mean"]),
+        "std": list(recipe["std"]),
+    }
+    dim = int(getattr(model, "head_hidden_size", None) or model.num_features)
+    encoder = ImageEncoder(name, model, dim, preprocessing, device=device, compute=compute)
+    encoder.packages = (*ImageEncoder.packages, "timm")
+    return encoder
+
+
+def _check_name(name: str, known: Sequence[str], library: str) -> None:
+    if name not in known:
+        raise XmgError(f"{library} has no network {name!r}{closest(name, known)}")
 
 
 def load_efficientnet(
@@ -129,21 +202,7 @@ def load_efficientnet(
             zip(model.state_dict(), state.values(), strict=True)
         )  # same order, other names
     fill(model, state, str(path))
-    model.reset_classifier(0)
-    recipe = model.pretrained_cfg
-    crop = int(recipe["input_size"][-1])
-    preprocessing = {
-        "resize": math.floor(crop / recipe["crop_pct"]),
-        "crop": crop,
-        "interpolation": recipe["interpolation"],
-        "mean": list(recipe["mean"]),
-        "std": list(recipe["std"]),
-    }
-    encoder = ImageEncoder(
-        name, model, model.num_features, preprocessing, device=device, compute=compute
-    )
-    encoder.packages = (*ImageEncoder.packages, "timm")
-    return encoder
+    return _of_timm(name, model, device, compute)
 
 
 def _packaged_efficientnet() -> Path:

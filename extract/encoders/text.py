@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -13,36 +13,30 @@ import torch
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
-from xmg.cache import XmgError
 from xmg.extract.encoders.device import Compute, computing, pick_compute, pick_device
 from xmg.extract.encoders.huggingface import load_model, loading, shown_name, source_of
+from xmg.extract.encoders.readout import Readout, asked
 from xmg.extract.encoders.text_file import read_text
 from xmg.extract.encoders.weights import digest
 from xmg.extract.types import Content, Features, Modality
 
-POOLINGS: Final = ("mean", "cls")
 _TEXTS_AT_ONCE: Final = 32
 _LONGEST: Final = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextRecipe:
-    """How a text becomes one vector: max_length in tokens; "mean" ignores padding."""
+    """How a text becomes features: max_length in tokens."""
 
-    pooling: str = "mean"
+    readout: Readout = field(default_factory=Readout)
     max_length: int = _LONGEST
-    normalize: bool = False  # to unit length
-
-    def __post_init__(self) -> None:
-        if self.pooling not in POOLINGS:
-            raise XmgError(f"pooling must be one of {', '.join(POOLINGS)}, got {self.pooling!r}")
+    normalize: bool = False  # each part to unit length
 
 
 class TextEncoder:
-    """Tokenise, run the model, pool its last hidden states."""
+    """Tokenise, run the model, pool its states."""
 
     modality: Modality = "text"
-    sequences = False
     batch_size = 8 * _TEXTS_AT_ONCE  # enough to sort by length inside
     packages = ("transformers", "tokenizers")
 
@@ -57,35 +51,48 @@ class TextEncoder:
         compute: Compute | None = None,
     ) -> None:
         self.name, self.recipe, self.tokenizer = name, recipe, tokenizer
-        self.dim = int(model.config.hidden_size)
+        self.sequences = recipe.readout.sequences
         self.device = pick_device(device)
         self.compute: Compute = compute or pick_compute(self.device)
         self.weights_sha256 = digest(model.state_dict())
+        self.model = model.to(self.device)
+        widths = [part.shape[-1] for part in self._parts([[_padding(tokenizer)]])]
+        self.dim = sum(widths)
         self.preprocessing: Mapping[str, Any] = {
-            "pooling": recipe.pooling,
+            **recipe.readout.recipe(widths),
             "max_length": recipe.max_length,
             "normalize": recipe.normalize,
             "tokenizer": type(tokenizer).__name__,
             "vocabulary": _vocabulary_digest(tokenizer),
             "compute": self.compute,
         }
-        self.model = model.to(self.device)
 
     def decode(self, content: Content) -> str:
         """Return the text; raises RejectError where there is none."""
         return read_text(content)
 
-    def encode(self, batch: Sequence[str]) -> Features:
-        """Map B texts to (B, dim) float32; texts of like length share a pass."""
-        features = np.empty((len(batch), self.dim), np.float32)
+    def encode(self, batch: Sequence[str]) -> Sequence[Features] | Features:
+        """Map B texts to (dim,) float32 each, or (T, dim); texts of like length share a pass."""
         if not batch:
-            return features
+            return np.empty((0, self.dim), np.float32)
         limit = self.recipe.max_length
         tokens = self.tokenizer(list(batch), truncation=True, max_length=limit)["input_ids"]
+        features: list[Features] = [np.empty(self.dim, np.float32)] * len(batch)
+        for rows in _by_length(tokens):
+            found = torch.cat(self._parts([tokens[row] for row in rows]), -1).cpu().numpy()
+            for row, vectors in zip(rows, found, strict=True):
+                features[row] = vectors[: len(tokens[row])] if self.sequences else vectors
+        return features if self.sequences else np.stack(features)
+
+    def _parts(self, tokens: Sequence[Sequence[int]]) -> list[Tensor]:
+        ids, mask = self._pad(tokens)
         with computing(self.device, self.compute):
-            for rows in _by_length(tokens):
-                features[rows] = self._pool(*self._pad([tokens[row] for row in rows]))
-        return features
+            output = self.model(
+                input_ids=ids, attention_mask=mask, output_hidden_states=self.recipe.readout.inner
+            )
+            parts = self.recipe.readout.read(output, mask)
+        unit = torch.nn.functional.normalize
+        return [unit(part, dim=-1) for part in parts] if self.recipe.normalize else parts
 
     def _pad(self, tokens: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """Return ids and mask, both (B, L) int64, filled up on the right."""
@@ -97,43 +104,33 @@ class TextEncoder:
             mask[row, : len(sequence)] = 1
         return ids.to(self.device), mask.to(self.device)
 
-    def _pool(self, ids: Tensor, mask: Tensor) -> Features:
-        hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
-        if self.recipe.pooling == "cls":
-            pooled = hidden[:, 0]  # (B, dim)
-        else:
-            weight = mask[:, :, None].float()
-            pooled = (hidden * weight).sum(1) / weight.sum(1)
-        if self.recipe.normalize:
-            pooled = torch.nn.functional.normalize(pooled, dim=1)
-        features: Features = pooled.cpu().numpy()
-        return features
-
 
 def load(
     name: str,
     *,
     weights: Path | str | None = None,
     pooling: str | None = None,
+    layers: str | None = None,
     device: str | None = None,
     compute: Compute | None = None,
+    kind: Any = AutoModel,
+    trust_remote_code: bool = False,
 ) -> TextEncoder:
-    """Return a Hugging Face model by name or local folder; pooling "mean" (default) or "cls".
+    """Return a Hugging Face model by name or local folder; see `asked` for pooling and layers.
 
-    weights: a local folder to load in place of `name`. Raises XmgError where the model cannot
-    be loaded or is none that reads text.
+    weights: a local folder to load in place of `name`. kind: the class of its text part. Raises
+    XmgError where the model cannot be loaded.
     """
+    readout = asked(layers, pooling, "mean")
     source = source_of(name, weights)
     with loading(source):
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    model = load_model(AutoModel, source)
-    if not isinstance(getattr(model.config, "hidden_size", None), int):
-        raise XmgError(f"{source} has no single hidden width, so it is no plain text encoder")
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
+    model = load_model(kind, source, trust_remote_code)
     if model.config.is_encoder_decoder:
         model = model.get_encoder()
     limits = (tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None))
     max_length = min(_LONGEST, *(n for n in limits if n and n > 0))
-    recipe = TextRecipe(pooling=pooling or "mean", max_length=max_length)
+    recipe = TextRecipe(readout=readout, max_length=max_length)
     shown = shown_name(name)
     return TextEncoder(shown, model, tokenizer, recipe, device=device, compute=compute)
 

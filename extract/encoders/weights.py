@@ -5,7 +5,7 @@ import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file
@@ -33,7 +33,7 @@ def find_weights(name: str, file_name: str, given: Path | str | None) -> Path:
     )
 
 
-def load_state(path: Path | str) -> dict[str, Tensor]:
+def load_state(path: Path | str) -> Mapping[str, Tensor]:
     """Read a state dict from .safetensors, or from .pth / .pt with weights_only=True.
 
     A checkpoint that holds its state dict under "model", "state_dict" or "model_state_dict"
@@ -58,13 +58,13 @@ def load_state(path: Path | str) -> dict[str, Tensor]:
     return _unwrap(path, loaded)
 
 
-def _unwrap(path: Path, loaded: Any) -> dict[str, Tensor]:
+def _unwrap(path: Path, loaded: Any) -> Mapping[str, Tensor]:
     if isinstance(loaded, Mapping):
         for key in ("model", "state_dict", "model_state_dict"):
             if isinstance(loaded.get(key), Mapping):
                 loaded = loaded[key]
         if loaded and all(isinstance(value, Tensor) for value in loaded.values()):
-            return {str(name): value for name, value in loaded.items()}
+            return cast(Mapping[str, Tensor], loaded)  # some networks read its metadata
     raise XmgError(f"{path} holds no state dict. fix: save model.state_dict() to it")
 
 

@@ -43,12 +43,14 @@ def open_source(
     id_column: str | None = None,
     content_column: str | None = None,
     label_column: str | None = None,
+    allow_outside: bool = False,
 ) -> Source:
     """List the inputs at `root`, a manifest file or a folder in one of LAYOUTS.
 
     "auto" takes, in this order: a manifest file; ESC-50; CIFAR; Yummly-28K; CMU Wilderness; a
     folder with a manifest in it; one folder per class. Where a set has two modalities, `modality`
-    says which one to list. The three columns belong to manifests.
+    says which one to list. The three columns belong to manifests, and so does `allow_outside`:
+    whether their paths may lead out of the manifest's folder.
     Raises XmgError where nothing is there, nothing fits, or the options contradict.
     """
     if modality not in get_args(Modality):
@@ -65,12 +67,13 @@ def open_source(
             f"{root} is read as layout {layout!r}, which has no columns to name. "
             f"fix: leave out --{next(iter(options)).replace('_', '-')}, or give a manifest"
         )
-    return _open(root, modality, layout, options)
-
-
-def _open(root: Path, modality: Modality, layout: str, options: dict[str, str]) -> Source:
     if layout == "manifest":
-        return open_manifest(_manifest_in(root, modality), modality, **options)
+        file = _manifest_in(root, modality)
+        return open_manifest(file, modality, **options, allow_outside=allow_outside)
+    return _open_folder(root, modality, layout)
+
+
+def _open_folder(root: Path, modality: Modality, layout: str) -> Source:
     if layout == "folder":
         return open_folder(_folder(root), modality)
     if layout not in PUBLISHED:

@@ -2,9 +2,10 @@
 
 import csv
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -28,6 +29,7 @@ def open_manifest(
     id_column: str | None = None,
     content_column: str | None = None,
     label_column: str | None = None,
+    allow_outside: bool = False,
 ) -> Source:
     """List the rows of `file` in their order.
 
@@ -36,7 +38,8 @@ def open_manifest(
     `text`, `path`. An `id` column is optional: the row's path stands in, or for text its
     number. So is `label`; an empty label means unlabelled. Every other column is kept.
     Raises XmgError for a missing column (naming those there are), a malformed row, no rows,
-    or an id that occurs twice.
+    an id that occurs twice, or a path that leads out of the manifest's folder, links resolved,
+    unless `allow_outside`.
     """
     columns = read_columns(file)
     content = _content_column(file, columns, modality, content_column)
@@ -44,6 +47,8 @@ def open_manifest(
     key = id_column or ("id" if "id" in columns else None)
     is_path = modality != "text" or content == "path"
     values = pick(file, columns, content)
+    if is_path and not allow_outside:
+        _check_inside(file, values)
     ids = pick(file, columns, key) if key else _own_ids(values, is_path)
     _check_ids(file, ids)
     labels = [v or None for v in pick(file, columns, label)] if label else [None] * len(values)
@@ -117,6 +122,39 @@ def _check_ids(file: Path, ids: Sequence[str]) -> None:
                 f"{file}: rows {rows[name]} and {row} share the id {name!r}. "
                 f"fix: make ids unique, or name another column with --id-column"
             )
+
+
+def _check_inside(file: Path, paths: Iterable[str]) -> None:
+    """Raise XmgError for a path that leads out of the manifest's folder, links resolved.
+
+    Each folder is resolved and listed once: files are many.
+    """
+    root = os.path.realpath(file.parent)
+    inside = partial(_is_inside, root, file.parent)
+    folder_inside, links = cache(inside), cache(lambda folder: _links(file.parent / folder))
+    for row, path in enumerate(paths, start=1):
+        folder, name = os.path.split(path)
+        goes_on = name == ".." or name in links(folder)
+        if not (inside(path) if goes_on else folder_inside(folder)):
+            raise XmgError(
+                f"{file}, row {row}: {path!r} lies outside the manifest's folder. fix: move the "
+                f"manifest to a folder above all its files, or --allow-outside to trust it"
+            )
+
+
+def _is_inside(root: str, base: Path, path: str) -> bool:
+    try:
+        return os.path.commonpath((root, os.path.realpath(base / path))) == root
+    except ValueError:  # NUL or half a character: no name of a file, so rejected when read
+        return True
+
+
+def _links(folder: Path) -> frozenset[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return frozenset(entry.name for entry in entries if entry.is_symlink())
+    except (OSError, ValueError):  # no such folder: its files are rejected when read
+        return frozenset()
 
 
 def _content(folder: Path | None, values: Sequence[str], row: int) -> Content:

@@ -6,13 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.testing as npt
 import pytest
 import synthetic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain import NAMES, read, tables, write
 
-from xmg.cache import FeatureFile, XmgError
+from xmg.cache import FeatureFile, FeatureSpec, FeatureWriter, Listing, Reject, XmgError
 from xmg.cache.edit import merge, select
 from xmg.cache.names import closest
 from xmg.cache.verify import damages
@@ -243,3 +244,22 @@ def test_a_damaged_file_is_not_copied_under_good_checksums(tmp_path):
     with pytest.raises(XmgError, match=said):
         select(bad, tmp_path / "out.h5", classes=["a"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.h5", "good.h5"]
+
+
+def test_a_part_of_features_that_stand_side_by_side(tmp_path):
+    x = np.arange(24, dtype=np.float32).reshape(4, 6)
+    spec = FeatureSpec(dataset="d", encoder="e", weights_sha256="", versions={},
+                       preprocessing={"rate": 1, "parts": {"a": 1, "b": 3, "c": 2}})  # fmt: skip
+    listing = Listing([*"pqrs", "bad"], ["x", "y", "x", None, None])
+    with FeatureWriter(tmp_path / "all.h5", spec, listing, 6, dtype="float32") as writer:
+        writer.put(0, [*x, Reject("no")])
+    file = select(FeatureFile(tmp_path / "all.h5"), tmp_path / "b.h5", part="b")
+    npt.assert_array_equal(file.features, x[:, 1:4])
+    assert dict(file.spec.preprocessing) == {"rate": 1, "part": "b"}
+    assert file.rejects == [("bad", "no")]
+    some = select(FeatureFile(tmp_path / "all.h5"), tmp_path / "c.h5", part="c", classes=["x"])
+    npt.assert_array_equal(some.features, x[[0, 2], 4:])
+    with pytest.raises(XmgError, match="lacks the part 'd'"):
+        select(FeatureFile(tmp_path / "all.h5"), tmp_path / "d.h5", part="d")
+    with pytest.raises(XmgError, match="has no parts"):
+        select(file, tmp_path / "d.h5", part="a")

@@ -10,6 +10,7 @@ from xmg.cache import FeatureFile, XmgError, decode
 from xmg.cache.verify import damages
 from xmg.extract.contents import digests
 from xmg.extract.pipeline import extract
+from xmg.extract.sources.limited import limit
 from xmg.extract.types import Sample, Source
 
 FILE_BYTES = 200_000
@@ -102,6 +103,17 @@ def test_update_with_rejects_refuses_another_encoder(tmp_path):
 def test_update_without_a_former_file_is_an_extraction(tmp_path):
     file, n_encoded, _ = run(tmp_path / "a.h5", texts(*"abc"), existing="update")
     assert (len(file), n_encoded) == (3, 3)
+
+
+def test_update_from_a_part_to_the_whole_keeps_its_rows(tmp_path):
+    whole, encoder = numbers(20), Counting()
+    extract(limit(whole, 6), Counting(), tmp_path / "a.h5")
+    file = extract(whole, encoder, tmp_path / "a.h5", existing="update")
+    assert sum(encoder.batches) == 14
+    anew = extract(whole, Counting(), tmp_path / "anew.h5")
+    assert file.path.read_bytes() == anew.path.read_bytes()
+    with pytest.raises(XmgError, match="14 inputs that the data no longer has"):
+        extract(limit(whole, 6), Counting(), tmp_path / "a.h5", existing="update")
 
 
 def test_update_tries_rejected_inputs_again(tmp_path):

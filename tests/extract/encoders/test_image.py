@@ -4,9 +4,10 @@ import torch
 import torchvision
 from PIL import Image
 from safetensors.torch import save_file
+from torchvision.transforms import functional as tvf
 
 from xmg.cache import XmgError
-from xmg.extract.encoders import image, load_encoder
+from xmg.extract.encoders import PUBLISHED, image, load_encoder
 from xmg.extract.sources import open_source
 
 
@@ -24,7 +25,7 @@ def test_resnet_agrees_with_torchvision(tmp_path, photos, suffix):
     model = torchvision.models.resnet18(weights=None)
     file = tmp_path / f"w{suffix}"
     (torch.save if suffix == ".pth" else save_file)(model.state_dict(), file)
-    encoder = image.load_resnet("resnet18", weights=file, device="cpu", compute="float32")
+    encoder = image.load_torchvision("resnet18", weights=file, device="cpu", compute="float32")
 
     pooled = []
     model.eval().avgpool.register_forward_hook(lambda _m, _i, out: pooled.append(out.flatten(1)))
@@ -37,7 +38,7 @@ def test_resnet_agrees_with_torchvision(tmp_path, photos, suffix):
     np.testing.assert_allclose(features, pooled[0], rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", image.RESNETS)
+@pytest.mark.parametrize("name", [n for n in PUBLISHED if n.startswith("resnet")])
 def test_preprocessing_is_torchvisions(name, photos):
     recipe = torchvision.models.get_model_weights(name).DEFAULT.transforms()
     published = {
@@ -50,10 +51,22 @@ def test_preprocessing_is_torchvisions(name, photos):
         np.testing.assert_allclose(ours, recipe(Image.fromarray(photo)), atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(5000, 1), (1, 5000), (2, 90), (1, 1)])
+def test_strips_are_read_by_their_middle(shape):
+    """The centre crop is that of the whole picture, which is never resized whole."""
+    recipe = {
+        "resize": 16, "crop": 14, "interpolation": "bilinear", "mean": [0.0] * 3, "std": [1.0] * 3,
+    }  # fmt: skip
+    encoder = image.ImageEncoder("plain", torch.nn.Flatten(), 3 * 14**2, recipe, device="cpu")
+    photo = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    whole = tvf.center_crop(tvf.resize(Image.fromarray(photo), 16), 14)
+    np.testing.assert_array_equal(encoder.decode(photo), whole)
+
+
 def test_weights_of_another_resnet(tmp_path):
     torch.save(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / "w.pth")
     with pytest.raises(XmgError, match=r"w\.pth does not fit this encoder"):
-        image.load_resnet("resnet34", weights=tmp_path / "w.pth")
+        image.load_torchvision("resnet34", weights=tmp_path / "w.pth")
 
 
 def test_a_download_that_fails_says_what_to_do(monkeypatch):
@@ -64,7 +77,7 @@ def test_a_download_that_fails_says_what_to_do(monkeypatch):
         torchvision.models.ResNet18_Weights.DEFAULT.__class__, "get_state_dict", offline
     )
     with pytest.raises(XmgError, match=r"cannot download resnet18 from https.*--weights FILE"):
-        image.load_resnet("resnet18")
+        image.load_torchvision("resnet18")
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +128,58 @@ def test_arrays_are_encoded_like_files(efficientnet, real, tmp_path):
     np.testing.assert_array_equal(
         efficientnet.decode(sample.content), efficientnet.decode(tmp_path / "a.png")
     )
+
+
+NETWORKS = ["densenet121", "mobilenet_v3_small", "efficientnet_b0", "shufflenet_v2_x0_5",
+            "mnasnet0_5", "regnet_y_400mf", "convnext_tiny", "swin_t", "googlenet"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_any_torchvision_network_gives_what_its_last_layer_reads(tmp_path, photos, name):
+    """The last layer, put back, gives the logits of the whole network."""
+    torch.manual_seed(0)
+    options = {"init_weights": False, "transform_input": True} if name == "googlenet" else {}
+    model = torchvision.models.get_model(name, weights=None, **options).eval()
+    torch.save(model.state_dict(), tmp_path / "w.pth")
+    encoder = load_encoder(f"torchvision:{name}", weights=tmp_path / "w.pth", device="cpu")
+    last = [m for n, m in model.named_modules()
+            if isinstance(m, torch.nn.Linear) and not n.startswith("aux")][-1]  # fmt: skip
+    transform = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    with torch.inference_mode():
+        logits = model(torch.stack([transform(Image.fromarray(p)) for p in photos[1:]]))
+        found = encoder.encode([encoder.decode(p) for p in photos[1:]])
+        assert found.shape == (2, encoder.dim) == (2, last.in_features)
+        np.testing.assert_allclose(last(torch.from_numpy(found)), logits, rtol=1e-3, atol=1e-3)
+
+
+def test_a_network_without_a_linear_layer(tmp_path):
+    torch.save(torchvision.models.squeezenet1_1(weights=None).state_dict(), tmp_path / "w.pth")
+    with pytest.raises(XmgError, match="squeezenet1_1 ends in no linear layer"):
+        load_encoder("torchvision:squeezenet1_1", weights=tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_050", "vit_tiny_patch16_224"])
+def test_any_timm_network(tmp_path, photos, name):
+    timm = pytest.importorskip("timm")
+    from timm.data import create_transform, resolve_model_data_config
+
+    torch.manual_seed(0)
+    model = timm.create_model(name, pretrained=False).eval()
+    save_file(model.state_dict(), tmp_path / "w.safetensors")
+    encoder = load_encoder(f"timm:{name}", weights=tmp_path / "w.safetensors", device="cpu")
+    transform = create_transform(**resolve_model_data_config(model), is_training=False)
+    model.reset_classifier(0)
+    with torch.inference_mode():
+        expected = model(torch.stack([transform(Image.fromarray(p)) for p in photos[1:]]))
+    found = encoder.encode([encoder.decode(p) for p in photos[1:]])
+    assert found.shape == (2, encoder.dim) == expected.shape
+    assert encoder.name == f"timm:{name}"
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "closest"), [("torchvision:resnet17", "resnet1"), ("timm:resnet17", "resnet1")]
+)
+def test_unknown_networks(name, closest):
+    with pytest.raises(XmgError, match=rf"has no network 'resnet17'; the closest is '{closest}"):
+        load_encoder(name)

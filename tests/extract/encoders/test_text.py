@@ -48,7 +48,7 @@ def test_pooling_order_and_truncation(folder, pooling):
 
 
 def test_provenance_tells_models_apart(folder):
-    a = load_encoder(f"text:{folder}", device="cpu")
+    a = load_encoder(f"hf:{folder}", device="cpu")
     b = load_encoder("bert-base-uncased", weights=folder, pooling="cls", device="cpu")
     assert (a.name, b.name) == (folder.name, "bert-base-uncased")
     assert a.weights_sha256 == b.weights_sha256
@@ -68,7 +68,7 @@ def test_weights_that_lack_a_tensor_are_refused(folder, tmp_path):
 
 
 def test_unknown_pooling(folder):
-    with pytest.raises(XmgError, match="pooling must be one of mean, cls, got 'max'"):
+    with pytest.raises(XmgError, match="pooling must be one of mean, cls, pooler, none, got 'max'"):
         text.load(str(folder), pooling="max")
 
 

@@ -33,6 +33,15 @@ def test_layout_and_stand_ins(tmp_path):
         open_source(tmp_path, "image")
 
 
+@pytest.mark.parametrize("name", ["../secret.wav", "/etc/passwd", "in/side.wav"])
+def test_a_name_that_leaves_the_audio_folder(tmp_path, name):
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "audio").mkdir()
+    (tmp_path / "meta/esc50.csv").write_text(f"{HEADER}{name},1,0,dog,True,a,A\n")
+    with pytest.raises(XmgError, match=rf"esc50.csv, row 1: '{name}' is not in audio/"):
+        open_source(tmp_path, "audio")
+
+
 def test_no_audio_folder(tmp_path):
     (tmp_path / "meta").mkdir()
     (tmp_path / "meta/esc50.csv").write_text(HEADER)

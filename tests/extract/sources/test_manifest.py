@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from xmg.cache import XmgError
+from xmg.cache import XmgError, decode
+from xmg.extract.encoders import load_encoder
+from xmg.extract.pipeline import extract
 from xmg.extract.sources import open_manifest
 from xmg.extract.types import Sample
 
@@ -18,7 +20,7 @@ def test_csv_of_files(tmp_path):
         tmp_path / "clips.csv",
         "\ufeffid,path,label,recording\nx,a/1.wav,dog,r1\ny,/abs/2.wav,,r2\n",
     )
-    source = open_manifest(file, "audio")
+    source = open_manifest(file, "audio", allow_outside=True)
     assert list(source.samples) == [
         Sample("x", tmp_path / "a/1.wav", "dog"),
         Sample("y", Path("/abs/2.wav"), None),
@@ -58,6 +60,66 @@ def test_named_columns(tmp_path):
     )
     assert list(source.samples) == [Sample("7", tmp_path / "a.wav", "dog")]
     assert source.columns == {"label": ["ignored"]}
+
+
+@pytest.fixture
+def links(tmp_path):
+    """data/ with a link out of it, one that stays inside, and one to a single file outside."""
+    for name in ("data/own", "elsewhere"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "elsewhere" / "a.wav").touch()
+    (tmp_path / "data" / "out").symlink_to("../elsewhere")
+    (tmp_path / "data" / "in").symlink_to("own")
+    (tmp_path / "data" / "own" / "file.wav").symlink_to("../../elsewhere/a.wav")
+    (tmp_path / "data" / "loop").symlink_to("loop")
+    (tmp_path / "mounted").symlink_to("data")
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../a.wav", "own/../../a.wav", "/etc/passwd", "out/a.wav", "out/../a.wav", "in/file.wav", "..",
+     "own/file.wav", "none/../../a.wav", "out", "../data-too/a.wav"],
+)  # fmt: skip
+@pytest.mark.parametrize("modality", ["audio", "text"])
+def test_paths_that_leave_the_folder(links, path, modality):
+    file = write(links / "m.csv", f"id,path\n1,own/a.wav\n2,{path}\n")
+    with pytest.raises(XmgError) as caught:
+        open_manifest(file, modality)
+    assert str(caught.value) == (
+        f"{file}, row 2: {path!r} lies outside the manifest's folder. fix: move the manifest "
+        "to a folder above all its files, or --allow-outside to trust it"
+    )
+    allowed = open_manifest(file, modality, allow_outside=True)
+    assert allowed.samples[1].content == links / path
+
+
+def test_paths_that_stay_inside(links, monkeypatch):
+    inside = "a.wav ./a.wav own/../b.wav in/c.wav none/d.wav loop ..wav a/..b".split()
+    inside += [f"{links}/own/e.wav", f"{links.parent}/mounted/f.wav"]
+    write(links / "m.csv", "\n".join(["path", *inside]))
+    for file in (links / "m.csv", links.parent / "mounted" / "m.csv"):  # a link to the folder
+        source = open_manifest(file, "audio")
+        assert [s.content for s in source.samples] == [file.parent / name for name in inside]
+    monkeypatch.chdir(links)
+    assert open_manifest(Path("m.csv"), "audio").samples[0].content == Path("a.wav")
+
+
+def test_texts_are_no_paths(tmp_path):
+    file = write(tmp_path / "m.csv", "text\n../etc/passwd\n")
+    assert open_manifest(file, "text").samples[0].content == "../etc/passwd"
+
+
+@pytest.mark.parametrize(
+    "path", ["a\0/b.wav", "a\0", "\ud800/b.wav", "x" * 5000, "y" * 300 + "/a.wav"]
+)
+def test_names_that_no_file_has_are_rejected_when_read(tmp_path, path):
+    rows = [{"id": "bad", "path": path}, {"id": "good", "path": "a.txt"}]
+    file = write(tmp_path / "m.jsonl", "\n".join(map(json.dumps, rows)))
+    write(tmp_path / "a.txt", "a text")
+    made = extract(open_manifest(file, "text"), load_encoder("char-ngrams"), tmp_path / "a.h5")
+    assert [name for name, _ in made.rejects] == ["bad"]
+    assert decode(made.ids) == ["good"]
 
 
 @pytest.mark.parametrize("option", ["id_column", "content_column", "label_column"])

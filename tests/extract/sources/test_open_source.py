@@ -1,4 +1,5 @@
 import csv
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +53,14 @@ def test_the_manifest_in_a_folder(tmp_path):
         open_source(tmp_path, "audio")
     (tmp_path / "text.csv").unlink()
     assert open_source(tmp_path, "audio").samples[0].content == tmp_path / "a.wav"
+
+
+def test_paths_outside_a_manifest_are_to_be_allowed(tmp_path):
+    (tmp_path / "m.csv").write_text("path\n/data/a.wav\n")
+    with pytest.raises(XmgError, match=r"outside the manifest's folder.* --allow-outside"):
+        open_source(tmp_path, "audio")
+    source = open_source(tmp_path, "audio", allow_outside=True)
+    assert source.samples[0].content == Path("/data/a.wav")
 
 
 def test_a_million_rows_stay_small(tmp_path):

@@ -5,7 +5,7 @@ import torch
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification, ASTModel
 
 from xmg.cache import XmgError
-from xmg.extract.encoders import ast, load_encoder
+from xmg.extract.encoders import hf_audio, load_encoder
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def clips(tmp_path_factory):
 
 
 def test_agrees_with_transformers(folder, clips):
-    encoder = ast.load("ast", weights=folder, device="cpu", compute="float32")
+    encoder = hf_audio.load_ast("ast", weights=folder, device="cpu", compute="float32")
     model = ASTModel.from_pretrained(folder).eval()
     extractor = ASTFeatureExtractor.from_pretrained(folder)
     features = encoder.encode([encoder.decode(clip) for clip in clips])
@@ -48,7 +48,7 @@ def test_agrees_with_transformers(folder, clips):
 
 def test_bfloat16_stays_close(folder, clips):
     exact, fast = (
-        ast.load("ast", weights=folder, device="cpu", compute=compute)
+        hf_audio.load_ast("ast", weights=folder, device="cpu", compute=compute)
         for compute in ("float32", "bfloat16")
     )
     decoded = [exact.decode(clip) for clip in clips]
@@ -60,13 +60,13 @@ def test_bfloat16_stays_close(folder, clips):
 
 
 def test_by_name_of_a_folder(folder):
-    encoder = load_encoder(f"ast:{folder}", device="cpu")
+    encoder = load_encoder(f"hf:{folder}", device="cpu")
     assert encoder.name == folder.name
     assert encoder.preprocessing["max_length"] == 128
 
 
 def test_a_folder_without_a_model(tmp_path):
     with pytest.raises(XmgError, match="cannot load the Hugging Face model"):
-        load_encoder(f"ast:{tmp_path}")
+        load_encoder(f"hf:{tmp_path}")
     with pytest.raises(XmgError, match="no folder at"):
         load_encoder("ast", weights=tmp_path / "absent")

@@ -1,0 +1,106 @@
+"""Files that something is wrong with, in one folder with good ones, through the whole pipeline."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from PIL import Image
+
+from xmg.cache import decode
+from xmg.extract.encoders import load_encoder
+from xmg.extract.encoders.image import ImageEncoder
+from xmg.extract.encoders.speech import frame_statistics, log_mel
+from xmg.extract.pipeline import extract
+from xmg.extract.sources import open_source
+
+RATE = 16_000
+
+
+def outcome(folder, encoder):
+    """Rows and reasons by the name of the file."""
+    file = extract(open_source(folder, encoder.modality), encoder, folder / "a.h5", dtype="float32")
+    assert len(file) + len(file.rejects) == len(open_source(folder, encoder.modality).samples)
+    return dict(zip(decode(file.ids), file.features, strict=True)), dict(file.rejects)
+
+
+def pixels() -> ImageEncoder:
+    """Features are the 6 x 6 pixels in the middle, channel by channel, in [0, 1]."""
+    recipe = {"resize": 6, "crop": 6, "interpolation": "nearest"}
+    recipe |= {"mean": [0.0] * 3, "std": [1.0] * 3}
+    return ImageEncoder("pixels", torch.nn.Flatten(), 108, recipe, device="cpu")
+
+
+def test_pictures(tmp_path, monkeypatch):
+    photo = np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8)
+    image, exif = Image.fromarray(photo), Image.Exif()
+    exif[0x0112] = 3
+    image.save(tmp_path / "plain.png")
+    image.rotate(180).save(tmp_path / "turned.png", exif=exif)
+    image.save(tmp_path / "animated.webp", save_all=True, append_images=[image], lossless=True)
+    cmyk = Image.merge("CMYK", [*Image.fromarray(255 - photo).split(), Image.new("L", (6, 6))])
+    cmyk.save(tmp_path / "cmyk.tif")
+    Image.new("RGB", (1, 5000), (51, 102, 255)).save(tmp_path / "thin.png")
+    image.quantize(4).save(tmp_path / "palette.png", transparency=bytes(4))
+    Image.fromarray(np.full((6, 6), 51 << 8, np.uint16)).save(tmp_path / "grey16.png")
+    Image.new("1", (200, 200)).save(tmp_path / "bomb.png")
+    whole = (tmp_path / "plain.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[:90])
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
+    rows, rejects = outcome(tmp_path, pixels())
+    for name in ("plain.png", "turned.png", "animated.webp", "cmyk.tif"):
+        np.testing.assert_allclose(rows.pop(name), (photo / 255).transpose(2, 0, 1).ravel())
+    for name, colour in (
+        ("thin.png", [0.2, 0.4, 1]),
+        ("palette.png", [1] * 3),
+        ("grey16.png", [0.2] * 3),
+    ):
+        np.testing.assert_allclose(rows.pop(name), np.repeat(colour, 36), rtol=1e-6)
+    assert not rows
+    assert rejects["bomb.png"].startswith("too many pixels")
+    assert rejects["cut.png"] == "not a readable picture: image file is truncated"
+    assert len(rejects) == 2
+
+
+def test_recordings(tmp_path):
+    noise = np.random.default_rng(0).integers(-100, 100, RATE).astype(np.float32) / 128
+    for name, subtype in (("8", "PCM_U8"), ("16", "PCM_16"), ("24", "PCM_24"), ("32", "FLOAT")):
+        soundfile.write(tmp_path / f"bits{name}.wav", noise, RATE, subtype)
+    soundfile.write(tmp_path / "six.wav", np.tile(noise[:, None], 6), RATE)
+    soundfile.write(tmp_path / "silent.wav", np.zeros(RATE), RATE)
+    soundfile.write(tmp_path / "silent96.wav", np.zeros(6 * RATE), 6 * RATE)
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0), RATE)
+    soundfile.write(tmp_path / "nan.wav", np.full(RATE, np.nan), RATE, "FLOAT")
+    (tmp_path / "cut.wav").write_bytes((tmp_path / "bits16.wav").read_bytes()[:-RATE])
+    (tmp_path / "nothing.wav").touch()
+    rows, rejects = outcome(tmp_path, load_encoder("logmel40-stats"))
+    expected = frame_statistics(log_mel(noise))
+    for name in ("bits8", "bits16", "bits24", "bits32", "six"):
+        np.testing.assert_allclose(rows.pop(f"{name}.wav"), expected, rtol=1e-4, atol=1e-4)
+    silence = np.r_[np.full(40, np.log(1e-6)), np.zeros(820)]
+    for name in ("silent", "silent96"):
+        np.testing.assert_allclose(rows.pop(f"{name}.wav"), silence, rtol=1e-5, atol=1e-5)
+    assert not rows
+    assert rejects == {
+        "cut.wav": "cut off: 50% of what its header promises",
+        "empty.wav": "the recording holds no samples",
+        "nan.wav": "the recording holds NaN or infinite samples",
+        "nothing.wav": rejects["nothing.wav"],  # in libsndfile's words
+    }
+
+
+def test_texts(tmp_path):
+    good = {"emoji": "\U0001f600\U0001f44b\U0001f3fd", "long": "word " * 200_000, "short": "word"}
+    for name, text in good.items():
+        (tmp_path / f"{name}.txt").write_text(text, encoding="utf-8")
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    encoder = load_encoder("char-ngrams")
+    rows, rejects = outcome(tmp_path, encoder)
+    assert rows.keys() == {f"{name}.txt" for name in good}
+    np.testing.assert_allclose(rows["long.txt"], rows["short.txt"], atol=1e-6)  # unit length
+    assert np.linalg.norm(rows["emoji.txt"]) == pytest.approx(1, abs=1e-5)
+    assert not np.array_equal(rows["emoji.txt"], encoder.encode(["\ufffd" * 3])[0])  # not as "?"
+    assert rejects == {
+        "empty.txt": "the text is empty",
+        "latin.txt": "not UTF-8 text: unexpected end of data at byte 3",
+    }
