@@ -162,7 +162,7 @@ def share(folder: Path, iterations: int = 100) -> float:
     files = [write(folder / f"{side}.h5", rng, d) for side, d in (("s", 512), ("t", 2048))]
     config = make_config(source=files[0].path, target=files[1].path, iterations=iterations)
     problem = open_problem(config)
-    fronts = fit_fronts(problem.train, config.front_width)
+    fronts = fit_fronts(problem.train, config.front_width)[0]
     theta = aligned(problem.train, fronts, config)
     inside = 0.0
 

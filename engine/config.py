@@ -67,6 +67,7 @@ class Config(BaseModel):
     start: Start = "best"
     shrinkage: Share = 0.1  # of covariances, where start = "cca"
     front_width: Positive = 1024  # dimensions left by whitening, at most
+    front_shrinkage: Literal["best"] | Share = "best"  # of the covariance it divides by; 1: none
     width: Positive = 256  # of the aligned space
     tau: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.2  # temperature of similarities
 

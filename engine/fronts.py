@@ -1,11 +1,12 @@
 """The frozen fronts of the modalities that a system may read."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from xmg.engine.views import TargetOnly, Trainable, WithTargetLabels
-from xmg.engine.whitening import Whitening, fit_whitening
+from xmg.engine.whitening import Whitening, fit_whitenings
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,18 +17,18 @@ class Fronts:
     target: Whitening
 
 
-def fit_fronts(view: Trainable, width: int) -> Fronts:
-    """Whiten either modality on all its meta-training rows; reads no label.
+def fit_fronts(view: Trainable, width: int, shrinkages: Sequence[float] = (0.1,)) -> list[Fronts]:
+    """Whiten either modality on all its meta-training rows, with each shrinkage; reads no label.
 
     width: dimensions that are kept, at most.
     """
     if isinstance(view, TargetOnly):
         file = view.target.file
-        return Fronts(None, fit_whitening(file, view.target.rows, width))
+        found = fit_whitenings(file, view.target.rows, width, shrinkages)
+        return [Fronts(None, target) for target in found]
     train = view.train if isinstance(view, WithTargetLabels) else view
     file, target = train.source.file, train.target
     source = np.concatenate([train.source.rows, train.sets.source_rows])
-    return Fronts(
-        fit_whitening(file, source, width),
-        fit_whitening(target, train.sets.target_rows, width),
-    )
+    sources = fit_whitenings(file, source, width, shrinkages)
+    targets = fit_whitenings(target, train.sets.target_rows, width, shrinkages)
+    return list(map(Fronts, sources, targets))

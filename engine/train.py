@@ -36,6 +36,7 @@ from xmg.engine.run import (
 from xmg.engine.systems import TRAINED
 from xmg.engine.tasks import Tasks, validation_tasks
 from xmg.engine.views import Trainable
+from xmg.engine.whitening import SHRINKAGES
 
 Progress = Callable[[int, int, float], None]  # iteration, iterations, best accuracy
 
@@ -90,15 +91,21 @@ def _refuse_another(run: Path, config: Config) -> None:
 
 
 def _begin(system: Trained, view: Trainable, tasks: Mapping[int, Tasks], config: Config) -> State:
-    """The state before training; of several starts the one that meta-validation finds best."""
-    fronts = fit_fronts(view, config.front_width)
+    """The state before training; of several fronts and starts those that meta-validation finds
+    best."""
+    given = config.front_shrinkage
+    shrinkages = SHRINKAGES if given == "best" else (given,)
     kinds = system.starts if config.start == "best" else (config.start,)
-    found = [system.start(view, fronts, config.model_copy(update={"start": k})) for k in kinds]
-    theta = found[0]
+    found = [
+        (fronts, system.start(view, fronts, config.model_copy(update={"start": kind})))
+        for fronts in fit_fronts(view, config.front_width, shrinkages)
+        for kind in kinds
+    ]
+    fronts, theta = found[0]
     if len(found) > 1:
-        learners = [learner(theta, fronts, config) for theta in found]
+        learners = [learner(theta, fronts, config) for fronts, theta in found]
         accuracies = [validation_accuracy(one, tasks, config.tau) for one in learners]
-        theta = found[accuracies.index(max(accuracies))]
+        fronts, theta = found[accuracies.index(max(accuracies))]
     return State(theta, begin(theta, system.stages, config), fronts, 0, -1.0, 0)
 
 

@@ -1,5 +1,6 @@
 """The frozen front of a head: square root, centring, PCA-whitening. It reads no label."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from xmg.cache import FeatureFile
 from xmg.cache.pairs import Rows
 from xmg.engine.fetch import fetch, mean_frame
 
+SHRINKAGES = (0.1, 0.6, 1.0)  # what selection compares
 _BLOCK = 4096
 _TINY = 1e-36  # keeps features without any variance finite, in float32 too
 
@@ -49,13 +51,21 @@ class Whitening:
 
 
 def fit_whitening(file: FeatureFile, rows: Rows, dim: int, a: float = 0.1) -> Whitening:
-    """Fit on rows (n,) of a feature file, block by block, in float64.
+    """As `fit_whitenings`, for one shrinkage."""
+    return fit_whitenings(file, rows, dim, (a,))[0]
+
+
+def fit_whitenings(
+    file: FeatureFile, rows: Rows, dim: int, shrinkages: Sequence[float] = SHRINKAGES
+) -> list[Whitening]:
+    """Fit on rows (n,) of a feature file, block by block, in float64; one for each shrinkage a.
 
     With (lambda_i, v_i) the leading eigenpairs of the covariance and mu the mean of all its
     eigenvalues, column i of the matrix is v_i / sqrt(((1 - a) lambda_i + a mu) d): PCA-whitening
     of the covariance shrunk towards a multiple of the identity (Ledoit, Wolf, "A well-conditioned
-    estimator for large-dimensional covariance matrices", 2004). d is `dim`, or
-    the rank where that is lower. Features that are never negative (pooled ReLU outputs) are
+    estimator for large-dimensional covariance matrices", 2004). At a = 1 rows are centred and
+    turned, and no more. d is `dim`, or the rank where that is lower. Features that are never
+    negative (pooled ReLU outputs) are
     square-rooted first, which evens out their heavy tails (Hu, Gripon, Pateux, "Leveraging the
     Feature Distribution in Transfer-based Few-Shot Learning", ICANN 2021).
     """
@@ -66,10 +76,14 @@ def fit_whitening(file: FeatureFile, rows: Rows, dim: int, a: float = 0.1) -> Wh
     mean, values, vectors = (_few if few else _many)(file, blocks, root)
     tolerance = values[0] * (file.dim * torch.finfo(torch.float32).eps) ** 2
     d = min(dim, max(int((values > tolerance).sum()), 1))
-    shrunk = (1 - a) * values[:d] + a * values.sum() / file.dim
-    matrix = vectors[:, :d] / (shrunk * d).clamp_min(_TINY).sqrt()
-    # Row-major, as it comes back from a checkpoint: products round alike after a resume.
-    return Whitening(matrix.float().contiguous(), (mean @ matrix).float(), root, file.is_sequence)
+    found = []
+    for a in shrinkages:
+        shrunk = (1 - a) * values[:d] + a * values.sum() / file.dim
+        matrix = vectors[:, :d] / (shrunk * d).clamp_min(_TINY).sqrt()
+        # Row-major, as it comes back from a checkpoint: products round alike after a resume.
+        offset = (mean @ matrix).float()
+        found.append(Whitening(matrix.float().contiguous(), offset, root, file.is_sequence))
+    return found
 
 
 Moments = tuple[Tensor, Tensor, Tensor]  # mean (D,), eigenvalues descending, eigenvectors (D, r)

@@ -13,12 +13,12 @@ from xmg.engine.learner import Learner
 from xmg.engine.methods.system import ClosedForm, nothing, target_sets, unlabelled
 from xmg.engine.set_statistics import set_statistics
 from xmg.engine.views import Nothing, TargetOnly
-from xmg.engine.whitening import Whitening, fit_whitening
+from xmg.engine.whitening import Whitening, fit_whitening, fit_whitenings
 
 Front = Callable[[Tensor], Tensor]
 
 _WIDTHS = (None, 256, 64)  # leading dimensions; None is all of them
-_SHRINKAGES = (0.03, 0.1, 0.3)
+_SHRINKAGES = (0.03, 0.1, 0.3)  # of the covariance inside sets
 
 
 def raw(view: Nothing, _: Config) -> list[Learner]:
@@ -29,7 +29,7 @@ def raw(view: Nothing, _: Config) -> list[Learner]:
 def whitened(view: TargetOnly, _: Config) -> list[Learner]:
     """The same after square root and PCA-whitening on unlabelled target rows of meta-training."""
     file, rows = view.target.file, view.target.rows
-    whole = [fit_whitening(file, rows, file.dim, a) for a in _SHRINKAGES]
+    whole = fit_whitenings(file, rows, file.dim)
     return [Learner(front.leading(width).pooled) for width in _WIDTHS for front in whole]
 
 

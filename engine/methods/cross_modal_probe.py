@@ -17,18 +17,14 @@ from xmg.cache.pairs import Rows
 from xmg.engine.closed_form import cca
 from xmg.engine.config import Config
 from xmg.engine.fetch import fetch
-from xmg.engine.fronts import fit_fronts
 from xmg.engine.linear_probe import Array, decision
-from xmg.engine.methods.maps import mapped
+from xmg.engine.methods.maps import fitted, mapped
 from xmg.engine.methods.probes import STRENGTHS, Strength
 from xmg.engine.methods.system import ClosedForm
 from xmg.engine.pool import Pool
 from xmg.engine.problem import Problem, source_of_new_classes
-from xmg.engine.set_statistics import pair_statistics
 from xmg.engine.tasks import Tasks
 from xmg.engine.views import NewSource
-
-_SHRINKAGES = (0.1,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +73,12 @@ def new_source(problem: Problem, config: Config) -> NewSource:
 
 
 def candidates(view: NewSource, config: Config) -> list[CrossModalProbe]:
-    """By how far covariances are shrunk."""
-    fronts = fit_fronts(view.train, config.front_width)
-    assert fronts.source
-    pair = pair_statistics(view.train, fronts.source, fronts.target)
+    """By how far the whitening is shrunk."""
     x = fetch(view.source.file, view.source.rows)
     found = []
-    for a in _SHRINKAGES:
-        one = cca(pair, a, config.width)
+    for fronts, pair in fitted(view.train, config):
+        assert fronts.source
+        one = cca(pair, config.shrinkage, config.width)
         target, source = (
             mapped(front, side.mean, matrix, one.correlations)
             for front, side, matrix in (

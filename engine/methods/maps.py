@@ -3,7 +3,7 @@
 They read what CROMA's alignment reads: pairs of whitened rows, no label beside the sets.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -11,25 +11,27 @@ from torch import Tensor
 
 from xmg.engine.closed_form import cca, evidence, product_svd, ridge
 from xmg.engine.config import Config
-from xmg.engine.fronts import fit_fronts
+from xmg.engine.fronts import Fronts, fit_fronts
 from xmg.engine.learner import OWN, Learner
 from xmg.engine.methods.system import ClosedForm, pairs
 from xmg.engine.set_statistics import Pair, pair_statistics
 from xmg.engine.views import MetaTrain
-from xmg.engine.whitening import Whitening
+from xmg.engine.whitening import SHRINKAGES, Whitening
 
 Front = Callable[[Tensor], Tensor]
 
-_SHRINKAGES = (0.1, 0.03, 0.3)
+_SHRINKAGE = 0.1  # of the covariances in CCA; whitening has been shrunk before, several ways
 _WIDTHS = (128, 32, 256)
-_PENALTIES = tuple(10.0**i for i in (0, -1, 1, -2, 2, -3, 3, -4, 4))
+_PENALTIES = (1.0, 0.1, 10.0)
 
 
 def by_cca(train: MetaTrain, config: Config) -> list[Learner]:
     """Canonical directions of the target, unweighted (Hotelling, Biometrika 1936)."""
-    front, pair = _fitted(train, config)
-    found = [cca(pair, a, max(_WIDTHS)) for a in _SHRINKAGES]
-    return [_learner(front, pair, one.target[:, :w]) for one in found for w in _WIDTHS]
+    found = []
+    for front, pair in _fitted(train, config):
+        target = cca(pair, _SHRINKAGE, max(_WIDTHS)).target
+        found += [_learner(front, pair, target[:, :w]) for w in _WIDTHS]
+    return found
 
 
 def by_csa(train: MetaTrain, config: Config) -> list[Learner]:
@@ -38,20 +40,19 @@ def by_csa(train: MetaTrain, config: Config) -> list[Learner]:
     Unit canonical coordinates a, b of two rows have the similarity sum_i rho_i a_i b_i, that is
     p = 1/2 for each; p = 1 and 2 trust correlations more.
     """
-    front, pair = _fitted(train, config)
-    found = [cca(pair, a, config.width) for a in _SHRINKAGES]
-    return [
-        _learner(front, pair, one.target, one.correlations**p) for one in found for p in (1, 0.5, 2)
-    ]
+    found = []
+    for front, pair in _fitted(train, config):
+        one = cca(pair, _SHRINKAGE, config.width)
+        found += [_learner(front, pair, one.target, one.correlations**p) for p in (1, 0.5, 2)]
+    return found
 
 
 def by_canonical(train: MetaTrain, config: Config) -> list[Learner]:
     """What CROMA may start from and adapts with, untrained: canonical coordinates weighted by their
     `evidence`, beside the target's own features at several weights."""
-    front, pair = _fitted(train, config)
     found = []
-    for a in _SHRINKAGES:
-        one = cca(pair, a, config.width)
+    for front, pair in _fitted(train, config):
+        one = cca(pair, _SHRINKAGE, config.width)
         aligned = _plain(front, one.target * evidence(one.correlations))
         found += [Learner(_beside(aligned, front.pooled, weight)) for weight in OWN[1:]]
     return found
@@ -62,21 +63,31 @@ def by_procrustes(train: MetaTrain, config: Config) -> list[Learner]:
 
     A rotation alone changes no cosine between target rows: what helps is what it leaves out.
     """
-    front, pair = _fitted(train, config)
-    u = product_svd(pair.target.deviations.T, pair.source.deviations.T)[0]
-    return [_learner(front, pair, u[:, :w]) for w in (128, 32, 64, 16, 256, None)]
+    found = []
+    for front, pair in _fitted(train, config):
+        u = product_svd(pair.target.deviations.T, pair.source.deviations.T)[0]
+        found += [_learner(front, pair, u[:, :w]) for w in (128, 32, None)]
+    return found
 
 
 def by_ridge(train: MetaTrain, config: Config) -> list[Learner]:
     """Source rows predicted from target rows by ridge regression."""
-    front, pair = _fitted(train, config)
-    return [_learner(front, pair, ridge(pair, penalty)) for penalty in _PENALTIES]
+    return [
+        _learner(front, pair, ridge(pair, penalty))
+        for front, pair in _fitted(train, config)
+        for penalty in _PENALTIES
+    ]
 
 
-def _fitted(train: MetaTrain, config: Config) -> tuple[Whitening, Pair]:
-    fronts = fit_fronts(train, config.front_width)
-    assert fronts.source
-    return fronts.target, pair_statistics(train, fronts.source, fronts.target)
+def fitted(train: MetaTrain, config: Config) -> Iterator[tuple[Fronts, Pair]]:
+    """Fronts and the moments of pairs, for each shrinkage of the whitening."""
+    for fronts in fit_fronts(train, config.front_width, SHRINKAGES):
+        assert fronts.source
+        yield fronts, pair_statistics(train, fronts.source, fronts.target)
+
+
+def _fitted(train: MetaTrain, config: Config) -> Iterator[tuple[Whitening, Pair]]:
+    return ((fronts.target, pair) for fronts, pair in fitted(train, config))
 
 
 def _learner(

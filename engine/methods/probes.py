@@ -18,7 +18,7 @@ from xmg.engine.linear_probe import decision
 from xmg.engine.methods.system import ClosedForm, unlabelled
 from xmg.engine.tasks import Tasks
 from xmg.engine.views import TargetOnly
-from xmg.engine.whitening import fit_whitening
+from xmg.engine.whitening import fit_whitenings
 
 
 class Strength(NamedTuple):
@@ -27,7 +27,7 @@ class Strength(NamedTuple):
     c: float
 
 
-STRENGTHS = tuple(Strength(10.0**i) for i in (1, 0, 2, 3))  # the middle first
+STRENGTHS = tuple(Strength(10.0**i) for i in (1, 0, 2))  # the middle first
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,11 @@ class Probe:
 def _probes(kind: str) -> Callable[[TargetOnly, Config], list[Probe]]:
     def candidates(view: TargetOnly, _: Config) -> list[Probe]:
         file = view.target.file
-        whitening = fit_whitening(file, view.target.rows, file.dim)
-        return [Probe(kind, vectors(file.is_sequence)), Probe(kind, whitening.pooled)]
+        fronts = fit_whitenings(file, view.target.rows, file.dim)
+        return [
+            Probe(kind, front)
+            for front in (vectors(file.is_sequence), *(front.pooled for front in fronts))
+        ]
 
     return candidates
 

@@ -36,7 +36,7 @@ def test_held_rows_are_the_whitened_rows(files, held, monkeypatch):
     monkeypatch.setattr(device, "_BLOCK", 7)
     config = config_of(files)
     train = open_problem(config).train
-    fronts = fit_fronts(train, config.width)
+    fronts = fit_fronts(train, config.width)[0]
     sides = Sides.on(torch.device("cpu"), train, fronts)
     assert sides.source.table is not None and len(sides.target.table) == 120
     stacked = sides.stacked([draw_rows(train, config, j) for j in range(3)], config)
@@ -58,7 +58,7 @@ def test_holding_features_does_not_change_a_run(tmp_path, files, held, monkeypat
 def test_features_beyond_half_of_the_memory_are_read(files, monkeypatch):
     config = config_of(files)
     train = open_problem(config).train
-    fronts = fit_fronts(train, config.width)
+    fronts = fit_fronts(train, config.width)[0]
     n_bytes = 120 * fronts.target.offset.numel() * 4
     for free, held in ((2 * n_bytes, True), (2 * n_bytes - 2, False)):
         monkeypatch.setattr(device, "_free", lambda _, free=free: free)

@@ -23,7 +23,7 @@ def test_start(tmp_path):
     sets = synthetic.sets_of(source, target, source.classes)
     train = MetaTrain(pool_of(source, source.classes), target, sets)
     config = synthetic.config_of(source, target, width=8, start="procrustes")
-    fronts = fit_fronts(train, 6)
+    fronts = fit_fronts(train, 6)[0]
     theta = aligned(train, fronts, config)
     a = means(fronts.source, source, sets.source_rows, sets.source_offsets)
     b = means(fronts.target, target, sets.target_rows, sets.target_offsets)

@@ -9,7 +9,7 @@ from xmg.engine import whitening
 from xmg.engine.fronts import fit_fronts
 from xmg.engine.pool import pool_of
 from xmg.engine.views import MetaTrain
-from xmg.engine.whitening import fit_whitening
+from xmg.engine.whitening import fit_whitening, fit_whitenings
 
 
 def correlated(n=200, dim=6, seed=0):
@@ -18,16 +18,16 @@ def correlated(n=200, dim=6, seed=0):
     return x.astype("f4")
 
 
-def fitted(tmp_path, x, dim, rows=None):
+def fitted(tmp_path, x, dim, rows=None, a=0.1):
     file = synthetic.write(tmp_path / "x.h5", x, [None] * len(x))
     rows = np.arange(len(x)) if rows is None else rows
-    return fit_whitening(file, rows, dim)
+    return fit_whitening(file, rows, dim, a)
 
 
-def equation(x, d):
+def equation(x, d, a=0.1):
     """The docstring's equation, with scikit-learn's shrunk covariance."""
     x = x.astype("f8")
-    values, vectors = np.linalg.eigh(shrunk_covariance(np.cov(x.T, bias=True), shrinkage=0.1))
+    values, vectors = np.linalg.eigh(shrunk_covariance(np.cov(x.T, bias=True), shrinkage=a))
     values, vectors = values[::-1][:d], vectors[:, ::-1][:, :d]
     return (x - x.mean(0)) @ vectors / np.sqrt(values * d)
 
@@ -110,13 +110,33 @@ def test_fronts_see_no_held_out_row(tmp_path):
     source, target = synthetic.write_pair(tmp_path, n_classes=6, per_class=10)
     sets = synthetic.sets_of(source, target, source.classes[:3])
     train = MetaTrain(pool_of(source, source.classes[:4]), target, sets)
-    before = fit_fronts(train, 8)
+    before = fit_fronts(train, 8)[0]
     x, y = source.features.copy(), target.features.copy()
     x[40:], y[30:] = 77, 77  # neither trained on nor paired
     labels = synthetic.names(6, 10)
     source = synthetic.write(tmp_path / "s.h5", x, labels)
     target = synthetic.write(tmp_path / "t.h5", y, labels)
-    after = fit_fronts(MetaTrain(pool_of(source, source.classes[:4]), target, sets), 8)
+    after = fit_fronts(MetaTrain(pool_of(source, source.classes[:4]), target, sets), 8)[0]
     assert torch.equal(before.source.matrix, after.source.matrix)
     assert torch.equal(before.target.matrix, after.target.matrix)
     assert before.source.matrix.shape == (16, 8) and before.target.matrix.shape == (48, 8)
+
+
+@pytest.mark.parametrize("a", [0.1, 0.6, 1.0])
+def test_each_shrinkage(tmp_path, a):
+    x = correlated()
+    file = synthetic.write(tmp_path / "x.h5", x, [None] * len(x))
+    rows = np.arange(len(x))
+    one = fit_whitenings(file, rows, 6, (0.3, a, 0.8))[1]
+    alone = fit_whitening(file, rows, 6, a)
+    assert torch.equal(one.matrix, alone.matrix) and torch.equal(one.offset, alone.offset)
+    expected = equation(x, 6, a)
+    npt.assert_allclose(one(torch.from_numpy(x)).abs().numpy(), np.abs(expected), atol=1e-4)
+
+
+def test_the_last_shrinkage_centres_and_turns(tmp_path):
+    x = correlated()
+    found = fitted(tmp_path, x, 6, a=1.0)(torch.from_numpy(x)).double().numpy()
+    centred = x.astype("f8") - x.mean(0)
+    scale = (found**2).sum() / (centred**2).sum()
+    npt.assert_allclose(found @ found.T, scale * centred @ centred.T, atol=1e-4)
