@@ -6,6 +6,7 @@ from xmg.cache.identity import FeatureSpec, Listing, Reject
 from xmg.cache.read import FeatureFile, decode
 from xmg.cache.sealed import Sealed
 from xmg.cache.write import FeatureWriter
+from xmg.cache.writing.part import PartWriter
 from xmg.cache.writing.rows import RowWriter
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "FeatureSpec",
     "FeatureWriter",
     "Listing",
+    "PartWriter",
     "Reject",
     "RowWriter",
     "Sealed",

@@ -17,6 +17,7 @@ from xmg.cache.identity import FeatureSpec, Listing, differences, fingerprint
 from xmg.cache.writing import disk, lock
 from xmg.cache.writing.assemble import assemble, attributes_of, place
 from xmg.cache.writing.journal import Plan, Record, read_journals
+from xmg.cache.writing.part import put_missing
 from xmg.cache.writing.rows import Outputs, RowWriter, rows_path
 from xmg.cache.writing.tables import tables_of
 
@@ -104,9 +105,7 @@ class FeatureWriter:
         with _telling(self.path, self.folder):
             if self._rows is None:
                 self._rows = RowWriter(self.folder)
-            for start, end in stretches(~self.done[first:stop]):
-                self._rows.put(first + start, outputs[start:end])
-            self.done[first:stop] = True
+            put_missing(self._rows, self.done, first, outputs)
 
     def interrupted(self) -> npt.NDArray[np.bool_]:
         """(N,) which inputs an interrupted run did, and entering would take over; writes nothing.

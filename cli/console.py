@@ -1,13 +1,22 @@
 """What commands share: progress bars on stderr, results on stdout."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-hints = Console(stderr=True, highlight=False, soft_wrap=True)
+RANK: Final = int(os.environ.get("RANK", "0"))  # of the processes that torchrun starts
+hints = Console(stderr=True, highlight=False, soft_wrap=True, quiet=RANK > 0)
+
+
+def say(result: str) -> None:
+    """Print a result, once however many processes share the work."""
+    if RANK == 0:
+        typer.echo(result)
 
 
 @contextmanager

@@ -7,11 +7,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import typer
 from rich.filesize import decimal
 
 from xmg.cache.errors import XmgError
-from xmg.cli.console import hints, progress_bar
+from xmg.cli.console import hints, progress_bar, say
 
 if TYPE_CHECKING:
     from xmg.extract.asked import Existing
@@ -66,7 +65,7 @@ def encode(job: "Job", encoder: "Encoder", existing: "Existing", allow_outside: 
             notify=lambda message: hints.print(message, markup=False),
         )
     kind = "sequences" if file.is_sequence else "rows"
-    typer.echo(f"{job.out}: {len(file)} {kind} x {file.dim}, {len(file.classes)} classes")
+    say(f"{job.out}: {len(file)} {kind} x {file.dim}, {len(file.classes)} classes")
     _say_rejects(file.rejects, f"in all, listed in {job.out} under /rejects")
 
 
@@ -79,7 +78,7 @@ def foresee(job: "Job", encoder: "Encoder", existing: "Existing", allow_outside:
         found = dry_run(
             source, encoder, job.out, dtype=job.dtype, n_workers=job.workers, existing=existing
         )
-    typer.echo(f"{job.out}: {_in_words(found)}")
+    say(f"{job.out}: {_in_words(found)}")
     if found.reason:
         hints.print(found.reason, markup=False)
     _say_rejects(found.rejects, "in the sample")

@@ -8,6 +8,7 @@ from xmg import __version__
 from xmg.cache.errors import XmgError
 from xmg.cli import cache
 from xmg.cli.ablate import ablate
+from xmg.cli.console import RANK
 from xmg.cli.demo import demo
 from xmg.cli.encoders import encoders
 from xmg.cli.evaluate import evaluate
@@ -54,7 +55,7 @@ def main() -> None:
     try:
         app()
     except XmgError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"{f'[rank {RANK}] ' if RANK else ''}error: {error}", err=True)
         sys.exit(1)
     except OSError as error:  # no permission, a full disk, a file where a folder should be
         if error.filename is None and error.strerror is None:

@@ -4,7 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -12,12 +12,13 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from xmg.cache import FeatureFile, FeatureWriter, Reject
+from xmg.cache import FeatureFile, FeatureWriter, PartWriter, Reject
 from xmg.cache.outputs import kept
 from xmg.cache.reuse import known_rows
 from xmg.cache.verify import require_whole
 from xmg.cache.write import Notify, stretches
 from xmg.extract.asked import Existing, ask
+from xmg.extract.ranks import joined
 from xmg.extract.sources.samples import printable
 from xmg.extract.types import Encoder, RejectError, Sample, Source
 
@@ -50,43 +51,64 @@ def extract(
     differ; "update" keeps the rows of unchanged inputs and encodes the new, the changed and the
     rejected ones, if nothing but the inputs differs; "overwrite" replaces them.
     Raises XmgError also where another run writes to `out`, or where no input could be encoded.
+
+    Started by torchrun, the processes share the batches, and the file is the same.
     """
-    workers = n_workers or os.cpu_count() or 1
+    ranks, workers = joined(), n_workers or os.cpu_count() or 1
     asked = ask(source, encoder, out, dtype=dtype, existing=existing, n_workers=workers)
-    former, is_whole = asked.former()
+    former, is_whole = ranks.together(asked.former)
     if former and is_whole:
         return kept(out, former, notify)
-    with asked.writer(notify) as writer:
-        todo = _keep_known(writer, former) if former else np.arange(len(asked.listing))
-        batches = _left(writer, todo, encoder)
-        for inputs, outputs in encoded(source.samples, batches, encoder, workers):
-            _put(writer, inputs, outputs)
-            if progress:
-                progress(int(writer.done.sum()), len(asked.listing))
+    known = known_rows(former, asked.listing) if former else np.full(len(asked.listing), -1)
+
+    with ExitStack() as stack:  # which brings the file about, in rank 0
+        writer = ranks.first(
+            lambda: _begun(stack.enter_context(asked.writer(notify)), former, known)
+        )
+        part = writer or stack.enter_context(PartWriter(asked.writer().folder, f"rank{ranks.rank}"))
+        batches = _left(part, ranks.share(_batches(np.flatnonzero(known < 0), encoder)))
+
+        def work() -> None:
+            for inputs, outputs in encoded(source.samples, batches, encoder, workers):
+                _put(part, inputs, outputs)
+                if progress:
+                    done = min(int(part.done.sum()) * ranks.size, len(part.done))
+                    progress(done, len(part.done))
+
+        ranks.together(work)
+        if not writer:
+            stack.close()
+        ranks.together(lambda: None)  # all parts are on the disk
+        ranks.first(stack.close)
     return FeatureFile(out)
 
 
-def _keep_known(writer: FeatureWriter, former: FeatureFile) -> npt.NDArray[np.int64]:
-    """Copy the rows of unchanged inputs; returns the inputs that are left to encode."""
-    require_whole(former)
-    known = known_rows(former, writer.listing)
-    for start, stop in stretches(known >= 0):
-        for first in range(start, stop, _COPY_ROWS):
-            last = min(first + _COPY_ROWS, stop)
-            writer.put(first, former.take(known[first:last]))
-    return np.flatnonzero(known < 0)
+Part = FeatureWriter | PartWriter
+Inputs = npt.NDArray[np.int64]
 
 
-def _left(
-    writer: FeatureWriter, todo: npt.NDArray[np.int64], encoder: Encoder
-) -> list[npt.NDArray[np.int64]]:
-    """Cut the inputs to encode into batches, and leave out those that an interrupted run did."""
-    size = encoder.batch_size
-    batches = [todo[i : i + size] for i in range(0, len(todo), size)]
-    return [batch for batch in batches if not writer.done[batch].all()]
+def _begun(writer: FeatureWriter, former: FeatureFile | None, known: Inputs) -> FeatureWriter:
+    """Copy the rows of unchanged inputs: input i has row known[i] of `former`, or -1."""
+    if former:
+        require_whole(former)
+        for start, stop in stretches(known >= 0):
+            for first in range(start, stop, _COPY_ROWS):
+                last = min(first + _COPY_ROWS, stop)
+                writer.put(first, former.take(known[first:last]))
+    return writer
 
 
-def _put(writer: FeatureWriter, inputs: npt.NDArray[np.int64], outputs: Sequence[Output]) -> None:
+def _batches(todo: Inputs, encoder: Encoder) -> list[Inputs]:
+    """Cut the inputs to encode into batches, the same ones however many processes there are."""
+    return [todo[i : i + encoder.batch_size] for i in range(0, len(todo), encoder.batch_size)]
+
+
+def _left(part: Part, batches: Sequence[Inputs]) -> list[Inputs]:
+    """Leave out what an interrupted run did."""
+    return [batch for batch in batches if not part.done[batch].all()]
+
+
+def _put(writer: Part, inputs: Inputs, outputs: Sequence[Output]) -> None:
     """Write the outputs of increasing inputs, stretch by stretch."""
     breaks = (np.flatnonzero(np.diff(inputs) != 1) + 1).tolist()
     for start, stop in pairwise([0, *breaks, len(inputs)]):

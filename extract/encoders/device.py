@@ -1,5 +1,6 @@
 """Where an encoder runs and in which precision."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -13,8 +14,10 @@ Compute = Literal["float32", "bfloat16"]
 
 def pick_device(name: str | None) -> torch.device:
     """Return the named device, or CUDA where there is one, else the CPU. Raises XmgError."""
+    if name is None and torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))  # torchrun's
     if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cpu")
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
