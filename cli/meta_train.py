@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from xmg.cache.errors import XmgError
-from xmg.cli.console import hints, parse_shots, progress_bar
+from xmg.cli.console import hints, parse_shots, progress_bar, say
 
 
 def meta_train(
@@ -63,7 +63,7 @@ def meta_train(
     whole = make_config(**settings | {"source": source.resolve(), "target": target.resolve()})
     with progress_bar("meta-train") as update:
         best = train(whole, run, update)
-    typer.echo(
+    say(
         f"{run}: best at meta-iteration {best.iteration} of {whole.iterations}, "
         f"meta-validation accuracy {best.best_accuracy:.1%}"
     )

@@ -1,21 +1,22 @@
 """Meta-iterations one after the other: task by task on threads, or batches of tasks on a device."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import NamedTuple, TypeVar
 
 import torch
 
 from xmg.cache import XmgError
-from xmg.engine.compute import Each, one_thread_each
+from xmg.engine.compute import one_thread_each
 from xmg.engine.config import Config
 from xmg.engine.device import Sides, Stepper
 from xmg.engine.fronts import Fronts
 from xmg.engine.heads import Theta
 from xmg.engine.inputs import Episode, draw, draw_rows, whiten
 from xmg.engine.meta_learn import Stages, meta_iteration, solvers
+from xmg.engine.ranks import Ranks
 from xmg.engine.run import State
 from xmg.engine.views import MetaTrain, Trainable
 
@@ -35,9 +36,12 @@ class Advance(NamedTuple):
 
 @contextmanager
 def advancing(
-    view: Trainable, state: State, stages: Stages, config: Config
+    view: Trainable, state: State, stages: Stages, config: Config, ranks: Ranks
 ) -> Iterator[Iterator[Advance]]:
-    """Meta-iterations from where the state stands to the last; the state itself stays."""
+    """Meta-iterations from where the state stands to the last; the state itself stays.
+
+    Each of several processes takes its share of a meta-batch.
+    """
     device = device_of(config)
     theta, outer = ({n: v.to(device, copy=True) for n, v in part.items()}
                     for part in (state.theta, state.outer))  # fmt: skip
@@ -45,10 +49,11 @@ def advancing(
     if config.solver == "batched" or device.type == "cuda":
         assert isinstance(view, MetaTrain)  # the config refuses other systems
         sides = Sides.on(device, view, state.fronts)
-        yield _batches(view, sides, theta, outer, stages, config, numbers)
+        yield _batches(view, sides, theta, outer, stages, config, numbers, ranks)
         return
-    with one_thread_each(config.meta_batch) as each:
-        yield _one_by_one(view, state.fronts, theta, outer, stages, config, numbers, each)
+    found = _one_by_one(view, state.fronts, theta, outer, stages, config, numbers, ranks)
+    with closing(found):
+        yield found
 
 
 def _one_by_one(
@@ -59,18 +64,19 @@ def _one_by_one(
     stages: Stages,
     config: Config,
     numbers: range,
-    each: Each,
-) -> Iterator[Advance]:
+    ranks: Ranks,
+) -> Generator[Advance, None, None]:
     """Meta-iterations whose tasks are adapted to one by one, or side by side."""
 
     def prepare(i: int) -> list[Episode]:
-        return [whiten(draw(view, config, j), fronts) for j in _tasks_of(i, config)]
+        return [whiten(draw(view, config, j), fronts) for j in ranks.share(_tasks_of(i, config))]
 
     served: dict[str, str] = {}
-    for i, tasks in _ahead(numbers, prepare):
-        served = served or solvers(tasks[0], stages, config)  # alike for all
-        losses = meta_iteration(theta, outer, tasks, stages, config, i, each)
-        yield Advance(i, losses, served, theta, outer)
+    with one_thread_each(config.meta_batch // ranks.size) as each:
+        for i, tasks in _ahead(numbers, prepare):
+            served = served or solvers(tasks[0], stages, config)  # alike for all
+            losses = meta_iteration(theta, outer, tasks, stages, config, i, each, ranks.together)
+            yield Advance(i, losses, served, theta, outer)
 
 
 def _batches(
@@ -81,16 +87,17 @@ def _batches(
     stages: Stages,
     config: Config,
     numbers: range,
+    ranks: Ranks,
 ) -> Iterator[Advance]:
     """The same by batches of meta_batch tasks."""
 
     def prepare(i: int) -> Episode:
-        drawn = [draw_rows(train, config, j) for j in _tasks_of(i, config)]
+        drawn = [draw_rows(train, config, j) for j in ranks.share(_tasks_of(i, config))]
         return sides.stacked(drawn, config)
 
     stepper = None
     for i, episode in _ahead(numbers, prepare):
-        stepper = stepper or Stepper(theta, outer, episode, stages, config)
+        stepper = stepper or Stepper(theta, outer, episode, stages, config, ranks.together)
         served = {stage.name: "batched" for stage in stages}
         yield Advance(i, stepper.step(episode, i), served, theta, outer)
 

@@ -15,7 +15,7 @@ from xmg.engine.fronts import Fronts
 from xmg.engine.heads import Theta
 from xmg.engine.inner.meta import clone
 from xmg.engine.inputs import Drawn, Episode, labels_of
-from xmg.engine.meta_learn import Stages, meta_step, outer_of
+from xmg.engine.meta_learn import Stages, Together, meta_step, outer_of
 from xmg.engine.views import MetaTrain
 from xmg.engine.whitening import Whitening
 
@@ -93,9 +93,16 @@ class Stepper:
     """`meta_step` over memory that stays: on CUDA one graph, elsewhere the same function."""
 
     def __init__(
-        self, theta: Theta, outer: Theta, first: Episode, stages: Stages, config: Config
+        self,
+        theta: Theta,
+        outer: Theta,
+        first: Episode,
+        stages: Stages,
+        config: Config,
+        together: Together | None = None,
     ) -> None:
         self.theta, self.outer, self.stages, self.config = theta, outer, stages, config
+        self.together = together
         self.episode = first  # memory that later episodes are copied to
         self.numbers = torch.zeros(3, device=first.source.device)
         self.run = captured(self._step, {**theta, **{f"outer.{n}": v for n, v in outer.items()}})
@@ -107,12 +114,17 @@ class Stepper:
         numbers = outer_of(self.config).numbers(i, self.config.iterations)
         self.numbers.copy_(torch.tensor(numbers))
         found = {name: value.tolist() for name, value in self.run().items()}
-        n_tasks = len(episode.source)
-        return [{name: found[name][t] for name in found} for t in range(n_tasks)]
+        return [dict(zip(found, each, strict=True)) for each in zip(*found.values(), strict=True)]
 
     def _step(self) -> dict[str, Tensor]:
         return meta_step(
-            self.theta, self.outer, self.episode, self.stages, self.config, self.numbers
+            self.theta,
+            self.outer,
+            self.episode,
+            self.stages,
+            self.config,
+            self.numbers,
+            self.together,
         )
 
 

@@ -1,8 +1,10 @@
 """Meta-iterations of any system: stages adapt to tasks, then theta moves."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
+import torch
 from torch import Tensor
 
 from xmg.engine.compute import Each
@@ -10,13 +12,16 @@ from xmg.engine.config import Config
 from xmg.engine.heads import Theta
 from xmg.engine.inner import batched, reference
 from xmg.engine.inner.choose import SOLVERS, solver_of
-from xmg.engine.inner.meta import Numbers, Outer, mean, reptile, toward, update
+from xmg.engine.inner.meta import Numbers, Outer, mean, mean_end, toward, update
 from xmg.engine.inner.phase import Optimizer, Phase
 from xmg.engine.inner.scratch import scratch
 from xmg.engine.inputs import Episode
 from xmg.engine.phases import mined, optimizer_of
 
+Together = Callable[[Mapping[str, Tensor]], Theta]  # means over processes
+
 _ORDINARY = "ordinary."  # of the names of Adam's state that lasts
+_LOSS = "loss."  # of the names under which losses travel
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +108,14 @@ def meta_iteration(
     config: Config,
     i: int = 0,
     each: Each = map,
+    together: Together | None = None,
 ) -> list[dict[str, float]]:
     """Ordinary stages, then adapt to each episode and take meta-update i.
 
     Moves theta and `state`, the meta-optimizer's. `each` maps a function over the episodes: an
     executor's map adapts to them side by side. Returns the losses of each task before its first
-    steps.
+    steps. `together` makes means over processes that have other episodes; then the losses are
+    one task's, their means.
     """
     plain = [_train(theta, state, e, stages, config, i * len(episodes) + j)
              for j, e in enumerate(episodes)]  # fmt: skip
@@ -121,13 +128,28 @@ def meta_iteration(
         return adapt(theta, episodes[place], meta, config, into)
 
     tasks = list(each(run, range(len(episodes))))
+    losses = [before | task.losses for before, task in zip(plain, tasks, strict=True)]
+    fomaml = config.meta_gradient == "fomaml"
+    with torch.no_grad():
+        found = (
+            mean([t.gradient for t in tasks])
+            if fomaml
+            else mean_end(theta, [t.theta for t in tasks])
+        )
+    if together:
+        mean_losses = {n: torch.tensor(fmean(one[n] for one in losses)) for n in losses[0]}
+        found, means = _joined(together, found, mean_losses)
+        losses = [{name: float(value) for name, value in means.items()}]
     kind = outer_of(config)
-    numbers = kind.numbers(i, config.iterations)
-    if config.meta_gradient == "fomaml":
-        update(theta, mean([task.gradient for task in tasks]), state, kind, numbers)
-    else:
-        reptile(theta, [task.theta for task in tasks], state, kind, numbers)
-    return [before | task.losses for before, task in zip(plain, tasks, strict=True)]
+    (update if fomaml else toward)(theta, found, state, kind, kind.numbers(i, config.iterations))
+    return losses
+
+
+def _joined(together: Together, moves: Theta, losses: Mapping[str, Tensor]) -> tuple[Theta, Theta]:
+    """Means over processes of where theta goes and of the losses, in one exchange."""
+    found = together({**moves, **{f"{_LOSS}{name}": value for name, value in losses.items()}})
+    means = {name: found.pop(f"{_LOSS}{name}") for name in losses}
+    return found, means
 
 
 def _train(
@@ -191,15 +213,24 @@ def adapt_all(
 
 
 def meta_step(
-    theta: Theta, state: Theta, episode: Episode, stages: Stages, config: Config, numbers: Numbers
+    theta: Theta,
+    state: Theta,
+    episode: Episode,
+    stages: Stages,
+    config: Config,
+    numbers: Numbers,
+    together: Together | None = None,
 ) -> dict[str, Tensor]:
-    """One meta-iteration over T stacked tasks, in place, without waiting; returns losses (T,)."""
+    """One meta-iteration over T stacked tasks, in place, without waiting; returns losses (T,).
+
+    together: as in `meta_iteration`; then the losses are their means, (1,).
+    """
     ends, gradient, losses = adapt_all(theta, episode, stages, config)
-    if config.meta_gradient == "fomaml":
-        mean_of = {name: value.mean(0) for name, value in gradient.items()}
-        update(theta, mean_of, state, outer_of(config), numbers)
-    else:
-        toward(theta, {n: v.mean(0) for n, v in ends.items()}, state, outer_of(config), numbers)
+    fomaml = config.meta_gradient == "fomaml"
+    found = {name: value.mean(0) for name, value in (gradient if fomaml else ends).items()}
+    if together:
+        found, losses = _joined(together, found, {n: v.mean(0, True) for n, v in losses.items()})
+    (update if fomaml else toward)(theta, found, state, outer_of(config), numbers)
     return losses
 
 

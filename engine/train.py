@@ -18,7 +18,8 @@ from xmg.engine.heads import Theta
 from xmg.engine.manifest import check_manifest, make_manifest
 from xmg.engine.meta_learn import begin
 from xmg.engine.methods.system import Trained, learner
-from xmg.engine.problem import open_problem
+from xmg.engine.problem import Problem, open_problem
+from xmg.engine.ranks import Ranks, joined
 from xmg.engine.run import (
     BEST,
     CONFIG,
@@ -49,26 +50,34 @@ def meta_train(config: Config, run: Path, progress: Progress | None = None) -> S
     as without the interruption; a finished one is left as it is. Raises XmgError where it
     holds a run of other settings or of other features.
     """
+    system = TRAINED[config.system]
     _refuse_another(run, config)
+    ranks = joined(config, any(stage.ordinary for stage in system.stages))
     device_of(config)  # before anything is written
     problem = open_problem(config)
-    system = TRAINED[config.system]
     view = system.view(problem, config)
     tasks = validation_tasks(problem.validation, config, config.shots)
+    ranks.first(lambda: _prepare(run, problem, view, tasks, config))
+    _loop(view, tasks, config, run, load_state(run / LAST), progress, ranks)
+    ranks.first(lambda: None)  # the last checkpoint is written
+    return load_state(run / BEST)
+
+
+def _prepare(
+    run: Path, problem: Problem, view: Trainable, tasks: Mapping[int, Tasks], config: Config
+) -> None:
+    """See to it that the folder holds a state to go on from, and what it belongs to."""
     if (run / LAST).exists():
         check_manifest(run, problem, config, config.shots)
-        state = load_state(run / LAST)
-        _forget_metrics_after(run, state.iteration)
-    else:
-        manifest = make_manifest(problem, config)
-        state = _begin(system, view, tasks, config)
-        run.mkdir(parents=True, exist_ok=True)  # only now: where data cannot serve, nothing is left
-        write_text(run / CONFIG, config.model_dump_json(indent=1))
-        write_text(run / EPISODES, manifest)
-        write_text(run / METRICS, "")
-        state = _record(run, state, tasks, config, {})
-    _loop(view, tasks, config, run, state, progress)
-    return load_state(run / BEST)
+        _forget_metrics_after(run, load_state(run / LAST).iteration)
+        return
+    manifest = make_manifest(problem, config)
+    state = _begin(TRAINED[config.system], view, tasks, config)
+    run.mkdir(parents=True, exist_ok=True)  # only now: where data cannot serve, nothing is left
+    write_text(run / CONFIG, config.model_dump_json(indent=1))
+    write_text(run / EPISODES, manifest)
+    write_text(run / METRICS, "")
+    _record(run, state, tasks, config, {})
 
 
 def _refuse_another(run: Path, config: Config) -> None:
@@ -116,15 +125,17 @@ def _loop(
     run: Path,
     state: State,
     progress: Progress | None,
+    ranks: Ranks,
 ) -> None:
-    """Train to the last iteration, validating and saving at every validate_every-th."""
+    """Train to the last iteration; rank 0 validates and saves at every validate_every-th."""
     began = time.monotonic()
     stages = TRAINED[config.system].stages
-    with advancing(view, state, stages, config) as advance:
+    with advancing(view, state, stages, config, ranks) as advance:
         for i, each, solvers, theta, outer in advance:
             done, losses = i + 1, _mean(each)
             _refuse_divergence(run, config, done, losses, theta)
-            if done % config.validate_every == 0 or done == config.iterations:
+            due = done % config.validate_every == 0 or done == config.iterations
+            if due and ranks.rank == 0:
                 seconds = round(time.monotonic() - began, 3)
                 now = replace(state, theta=_cpu(theta), outer=_cpu(outer), iteration=done)
                 measured = {**losses, "seconds": seconds, "solvers": dict(solvers)}

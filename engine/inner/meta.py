@@ -56,9 +56,13 @@ def reptile(
     Nichol, Achiam, Schulman, "On First-Order Meta-Learning Algorithms" (arXiv:1803.02999). By sgd
     of step epsilon: theta <- theta + epsilon (mean of theta_task - theta).
     """
+    toward(theta, mean_end(theta, tasks), state, outer, numbers)
+
+
+def mean_end(theta: Theta, tasks: Sequence[Theta]) -> Theta:
+    """Mean of theta_task over tasks, of the parameters that moved."""
     learned = [name for name, value in tasks[0].items() if value is not theta[name]]
-    ends = mean([{name: task[name] for name in learned} for task in tasks])
-    toward(theta, ends, state, outer, numbers)
+    return mean([{name: task[name] for name in learned} for task in tasks])
 
 
 @torch.no_grad()
