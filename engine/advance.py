@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 import torch
 
 from xmg.cache import XmgError
+from xmg.cache.ranks import Ranks
 from xmg.engine.compute import one_thread_each
 from xmg.engine.config import Config
 from xmg.engine.device import Sides, Stepper
@@ -16,7 +17,7 @@ from xmg.engine.fronts import Fronts
 from xmg.engine.heads import Theta
 from xmg.engine.inputs import Episode, draw, draw_rows, whiten
 from xmg.engine.meta_learn import Stages, meta_iteration, solvers
-from xmg.engine.ranks import Ranks
+from xmg.engine.ranks import means
 from xmg.engine.run import State
 from xmg.engine.views import MetaTrain, Trainable
 
@@ -72,10 +73,11 @@ def _one_by_one(
         return [whiten(draw(view, config, j), fronts) for j in ranks.share(_tasks_of(i, config))]
 
     served: dict[str, str] = {}
+    together = means if ranks.size > 1 else None
     with one_thread_each(config.meta_batch // ranks.size) as each:
         for i, tasks in _ahead(numbers, prepare):
             served = served or solvers(tasks[0], stages, config)  # alike for all
-            losses = meta_iteration(theta, outer, tasks, stages, config, i, each, ranks.together)
+            losses = meta_iteration(theta, outer, tasks, stages, config, i, each, together)
             yield Advance(i, losses, served, theta, outer)
 
 
@@ -97,7 +99,9 @@ def _batches(
 
     stepper = None
     for i, episode in _ahead(numbers, prepare):
-        stepper = stepper or Stepper(theta, outer, episode, stages, config, ranks.together)
+        stepper = stepper or Stepper(
+            theta, outer, episode, stages, config, means if ranks.size > 1 else None
+        )
         served = {stage.name: "batched" for stage in stages}
         yield Advance(i, stepper.step(episode, i), served, theta, outer)
 

@@ -2,62 +2,17 @@
 
 import atexit
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from xmg.cache import XmgError
+from xmg.cache.ranks import Ranks
 from xmg.engine.config import Config
 from xmg.engine.heads import Theta
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Ranks:
-    """This process is `rank` of `size`; one alone is all there is."""
-
-    rank: int = 0
-    size: int = 1
-
-    def first(self, step: Callable[[], T]) -> T | None:
-        """Take a step in rank 0 alone, which the others wait for; they get None.
-
-        Raises XmgError in all of them where it does.
-        """
-        if self.size == 1:
-            return step()
-        found, said = None, [None]
-        if self.rank == 0:
-            try:
-                found = step()
-            except XmgError as error:
-                said = [str(error)]  # type: ignore[list-item]
-        dist.broadcast_object_list(said)
-        if said[0] is not None:
-            raise XmgError(said[0])
-        return found
-
-    @property
-    def together(self) -> Callable[[Mapping[str, Tensor]], Theta] | None:
-        """What makes means over processes, where there are several."""
-        return self._means if self.size > 1 else None
-
-    def _means(self, values: Mapping[str, Tensor]) -> Theta:
-        """By one all-reduce."""
-        flat = torch.cat([value.flatten() for value in values.values()])
-        dist.all_reduce(flat)
-        parts = torch.split(flat / self.size, [value.numel() for value in values.values()])
-        shaped = zip(values.items(), parts, strict=True)
-        return {name: part.view_as(value) for (name, value), part in shaped}
-
-    def share(self, tasks: range) -> range:
-        """Numbers of this process's tasks: every size-th."""
-        return tasks[self.rank :: self.size]
 
 
 def joined(config: Config, ordinary: bool) -> Ranks:
@@ -81,7 +36,17 @@ def joined(config: Config, ordinary: bool) -> Ranks:
         )
     if not dist.is_initialized():
         _join("nccl" if config.device == "cuda" else "gloo")
-    return Ranks(dist.get_rank(), size)
+    return Ranks(dist.get_rank(), size, _exchange)
+
+
+def means(values: Mapping[str, Tensor]) -> Theta:
+    """Means over processes, by one all-reduce."""
+    flat = torch.cat([value.flatten() for value in values.values()])
+    dist.all_reduce(flat)
+    sizes = [value.numel() for value in values.values()]
+    parts = torch.split(flat / dist.get_world_size(), sizes)
+    each = zip(values.items(), parts, strict=True)
+    return {name: part.view_as(value) for (name, value), part in each}
 
 
 def _join(backend: str) -> None:
@@ -91,3 +56,9 @@ def _join(backend: str) -> None:
         options["device_id"] = torch.device("cuda", torch.cuda.current_device())
     dist.init_process_group(backend, **options)
     atexit.register(dist.destroy_process_group)
+
+
+def _exchange(said: str | None) -> list[str | None]:
+    found: list[str | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(found, said)
+    return found

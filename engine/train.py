@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 
 from xmg.cache import XmgError
+from xmg.cache.ranks import Ranks
 from xmg.engine.advance import advancing, device_of
 from xmg.engine.compute import flushed_denormals
 from xmg.engine.config import Config
@@ -19,7 +20,7 @@ from xmg.engine.manifest import check_manifest, make_manifest
 from xmg.engine.meta_learn import begin
 from xmg.engine.methods.system import Trained, learner
 from xmg.engine.problem import Problem, open_problem
-from xmg.engine.ranks import Ranks, joined
+from xmg.engine.ranks import joined
 from xmg.engine.run import (
     BEST,
     CONFIG,

@@ -18,7 +18,7 @@ from transformers import AutoFeatureExtractor, AutoModel
 from xmg.extract.encoders.audio_file import AUDIO, read_audio
 from xmg.extract.encoders.device import Compute, computing, pick_compute, pick_device
 from xmg.extract.encoders.groups import by_shape
-from xmg.extract.encoders.huggingface import load_model, loading, shown_name, source_of
+from xmg.extract.encoders.huggingface import load_whole, shown_name
 from xmg.extract.encoders.readout import Readout, asked
 from xmg.extract.encoders.weights import digest
 from xmg.extract.types import Content, Features, Modality
@@ -30,8 +30,6 @@ _EXTRACTOR: Final = (
     "sampling_rate", "num_mel_bins", "feature_size", "max_length", "n_samples", "hop_length",
     "do_normalize", "mean", "std",
 )  # fmt: skip
-
-_Extractor: Any = AutoFeatureExtractor  # has no types
 
 
 class AudioModelEncoder:
@@ -155,12 +153,7 @@ def load(
     weights: a local folder to load in place of `name`. kind: the class of its audio part. Raises
     XmgError where the model cannot be had.
     """
-    source = source_of(name, weights)
-    with loading(source):
-        extractor = _Extractor.from_pretrained(source, trust_remote_code=trust_remote_code)
-    model = load_model(kind, source, trust_remote_code)
-    if model.config.is_encoder_decoder:
-        model = model.get_encoder()
+    extractor, model = load_whole(AutoFeatureExtractor, kind, name, weights, trust_remote_code)
     readout = asked(layers, pooling, "mean")
     return AudioModelEncoder(
         shown_name(name), model, extractor, readout, device=device, compute=compute

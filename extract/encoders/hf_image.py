@@ -11,15 +11,13 @@ from transformers import AutoImageProcessor, AutoModel
 
 from xmg.extract.encoders.device import Compute, computing, pick_compute, pick_device
 from xmg.extract.encoders.groups import by_shape
-from xmg.extract.encoders.huggingface import load_model, loading, shown_name, source_of
+from xmg.extract.encoders.huggingface import load_whole, shown_name
 from xmg.extract.encoders.image_file import IMAGE, middle, read_image
 from xmg.extract.encoders.readout import Readout, asked
 from xmg.extract.encoders.weights import digest
 from xmg.extract.types import Content, Features, Modality
 
 _SKIPPED: Final = ("processor_class", "image_processor_type", "feature_extractor_type")
-
-_Processor: Any = AutoImageProcessor  # has no types
 
 
 class ImageModelEncoder:
@@ -97,10 +95,7 @@ def load(
     load in place of `name`. kind: the class of its image part. Raises XmgError where the model
     cannot be had.
     """
-    source = source_of(name, weights)
-    with loading(source):
-        processor = _Processor.from_pretrained(source, trust_remote_code=trust_remote_code)
-    model = load_model(kind, source, trust_remote_code)
+    processor, model = load_whole(AutoImageProcessor, kind, name, weights, trust_remote_code)
     default = "mean" if layers or getattr(model, "pooler", None) is None else "pooler"
     readout = asked(layers, pooling, default)
     return ImageModelEncoder(

@@ -51,6 +51,20 @@ def load_model(kind: Any, source: str, trust_remote_code: bool = False) -> Any:
     return model.float().eval().requires_grad_(False)
 
 
+def load_whole(
+    reader: Any, kind: Any, name: str, weights: Path | str | None, trust_remote_code: bool = False
+) -> tuple[Any, Any]:
+    """Return what prepares a model's inputs, such as AutoTokenizer's, and the encoder itself.
+
+    weights: a local folder to load in place of `name`. Raises XmgError as `load_model`.
+    """
+    source = source_of(name, weights)
+    with loading(source):
+        prepares = reader.from_pretrained(source, trust_remote_code=trust_remote_code)
+    model = load_model(kind, source, trust_remote_code)
+    return prepares, model.get_encoder() if model.config.is_encoder_decoder else model
+
+
 @contextmanager
 def loading(source: str) -> Iterator[None]:
     """Turn what can go wrong with names, networks and files into XmgError."""

