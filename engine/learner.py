@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -42,8 +43,8 @@ class Setting(NamedTuple):
 CLASS_MEANS = Setting("class-means", 0.0, 0)  # nearest class mean, no step at all
 RATES = (1e-3, 1e-2)
 STEPS = 20
-STRENGTHS = (10.0, 100.0)
-OWN = (0.0, 0.5, 1.0, 2.0)
+STRENGTHS = (10.0, 100.0, 1.0, 1000.0)  # C of logistic regression, the likeliest first
+OWN = (2.0, 1.0, 0.5, 0.0)  # leaning on them is plainest: alignment has to show its worth
 _CHUNK = 40  # tasks adapted together; bounds memory
 
 
@@ -80,10 +81,11 @@ def settings_of(learner: Learner) -> list[Setting]:
         ("class-means", "meta") if "phi" in learner.theta else ("class-means",)
     )
     weights = OWN if learner.own else (0.0,)
+    logistic = product((1.0, 0.0), STRENGTHS[:2]) if learner.own else product((0.0,), STRENGTHS)
     return [
         *(CLASS_MEANS._replace(own=a) for a in weights),
         *(Setting(s, r, STEPS) for s in starts for r in RATES),
-        *(Setting("logistic", c, 0, a) for a in weights if a in {0, 1} for c in STRENGTHS),
+        *(Setting("logistic", c, 0, a) for a, c in logistic),
     ]
 
 

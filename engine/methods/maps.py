@@ -54,7 +54,7 @@ def by_canonical(train: MetaTrain, config: Config) -> list[Learner]:
     for front, pair in _fitted(train, config):
         one = cca(pair, _SHRINKAGE, config.width)
         aligned = _plain(front, one.target * evidence(one.correlations))
-        found += [Learner(_beside(aligned, front.pooled, weight)) for weight in OWN[1:]]
+        found += [Learner(_beside(aligned, front.pooled, weight)) for weight in OWN[:-1]]
     return found
 
 
