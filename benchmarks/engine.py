@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from xmg.cache import FeatureFile, FeatureSpec, FeatureWriter, Listing
+from xmg.cache.ranks import Ranks
 from xmg.engine import advance
 from xmg.engine.compute import Each, flushed_denormals, one_thread_each
 from xmg.engine.config import Config, make_config
@@ -177,7 +178,7 @@ def share(folder: Path, iterations: int = 100) -> float:
     try:
         with flushed_denormals():
             state = State(theta, {}, fronts, 0, 0.0, 0)
-            with advance.advancing(problem.train, state, CROMA.stages, config) as steps:
+            with advance.advancing(problem.train, state, CROMA.stages, config, Ranks()) as steps:
                 next(steps)
                 inside, began = 0.0, time.perf_counter()
                 for _ in steps:
