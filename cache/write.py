@@ -226,12 +226,6 @@ def partial_folder(path: Path) -> Path:
     return path.with_name(path.name + ".partial")
 
 
-def stretches(wanted: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-    """Yield (start, stop) of each unbroken stretch of true values."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], wanted, [False]]).astype(np.int8)))
-    yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
-
-
 def real_path(path: Path) -> Path:
     """Follow links, so that a file is replaced where it lies. Raises XmgError for a link loop."""
     try:

@@ -65,9 +65,9 @@ def fit_whitenings(
     of the covariance shrunk towards a multiple of the identity (Ledoit, Wolf, "A well-conditioned
     estimator for large-dimensional covariance matrices", 2004). At a = 1 rows are centred and
     turned, and no more. d is `dim`, or the rank where that is lower. Features that are never
-    negative (pooled ReLU outputs) are
-    square-rooted first, which evens out their heavy tails (Hu, Gripon, Pateux, "Leveraging the
-    Feature Distribution in Transfer-based Few-Shot Learning", ICANN 2021).
+    negative (pooled ReLU outputs) are square-rooted first, which evens out their heavy tails (Hu,
+    Gripon, Pateux, "Leveraging the Feature Distribution in Transfer-based Few-Shot Learning",
+    ICANN 2021).
     """
     rows = np.unique(rows)
     blocks = [rows[i : i + _BLOCK] for i in range(0, len(rows), _BLOCK)]
@@ -80,8 +80,8 @@ def fit_whitenings(
     for a in shrinkages:
         shrunk = (1 - a) * values[:d] + a * values.sum() / file.dim
         matrix = vectors[:, :d] / (shrunk * d).clamp_min(_TINY).sqrt()
-        # Row-major, as it comes back from a checkpoint: products round alike after a resume.
         offset = (mean @ matrix).float()
+        # Row-major, as it comes back from a checkpoint: products round alike after a resume.
         found.append(Whitening(matrix.float().contiguous(), offset, root, file.is_sequence))
     return found
 

@@ -16,7 +16,8 @@ from xmg.cache import FeatureFile, FeatureWriter, PartWriter, Reject
 from xmg.cache.outputs import kept
 from xmg.cache.reuse import known_rows
 from xmg.cache.verify import require_whole
-from xmg.cache.write import Notify, stretches
+from xmg.cache.write import Notify
+from xmg.cache.writing.part import stretches
 from xmg.extract.asked import Existing, ask
 from xmg.extract.ranks import joined
 from xmg.extract.sources.samples import printable
@@ -65,7 +66,9 @@ def extract(
         writer = ranks.first(
             lambda: _begun(stack.enter_context(asked.writer(notify)), former, known)
         )
-        part = writer or stack.enter_context(PartWriter(asked.writer().folder, f"rank{ranks.rank}"))
+        part = writer or stack.enter_context(
+            closing(PartWriter(asked.writer().folder, f"rank{ranks.rank}"))
+        )
         batches = _left(part, ranks.share(_batches(np.flatnonzero(known < 0), encoder)))
 
         def work() -> None:

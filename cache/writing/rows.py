@@ -35,7 +35,7 @@ class RowWriter:
         plan = Plan.load(folder)
         if plan is None:
             raise XmgError(f"{folder} holds no unfinished feature file")
-        self._plan, self._dtype = plan, np.dtype(plan.dtype).newbyteorder("<")
+        self.plan, self._dtype = plan, np.dtype(plan.dtype).newbyteorder("<")
         self._shared = lock.share(folder / "workers")
         self._journal = Journal(folder / f"journal.{name}")
         path = rows_path(folder, plan, name)
@@ -68,9 +68,9 @@ class RowWriter:
         """
         if not len(outputs):
             return
-        if first < 0 or first + len(outputs) > self._plan.n_inputs:
-            raise XmgError(f"more outputs than the {self._plan.n_inputs} listed inputs")
-        stacked = None if self._plan.sequences else _stacked(outputs)
+        if first < 0 or first + len(outputs) > self.plan.n_inputs:
+            raise XmgError(f"more outputs than the {self.plan.n_inputs} listed inputs")
+        stacked = None if self.plan.sequences else _stacked(outputs)
         if stacked is None or not self._put_dense(first, stacked):
             self._put_parts(first, outputs)
 
@@ -103,14 +103,14 @@ class RowWriter:
 
     def _put_parts(self, first: int, outputs: Outputs) -> None:
         rows, lengths, rejects = self._rows_of(first, outputs)
-        at = self._end if self._plan.sequences else first
+        at = self._end if self.plan.sequences else first
         self._write(at, rows)
         self._end = at + len(rows)
         checksums = self._checksums.add(at, rows)
         self._note(Record(first, len(outputs), at, lengths, rejects, checksums))
 
     def _write(self, at: int, rows: npt.NDArray[Any]) -> None:
-        start = self._plan.rows_offset + at * self._plan.row_bytes
+        start = self.plan.rows_offset + at * self.plan.row_bytes
         disk.write_at(self._fd, _bytes(rows), start)
         self._unsent.append((start, start + rows.nbytes))
         if sum(end - start for start, end in self._unsent) >= _SEND_BYTES:
@@ -124,16 +124,16 @@ class RowWriter:
         """Return rows (R, D) in the file's dtype, rows of each sequence, reasons by input."""
         parts = [self._part(first + i, output) for i, output in enumerate(outputs)]
         rejects = {str(first + i): p.reason for i, p in enumerate(parts) if isinstance(p, Reject)}
-        empty = np.zeros((0 if self._plan.sequences else 1, self._plan.dim), self._dtype)
+        empty = np.zeros((0 if self.plan.sequences else 1, self.plan.dim), self._dtype)
         kept = [empty if isinstance(part, Reject) else part for part in parts]
-        lengths = [len(part) for part in kept] if self._plan.sequences else []
+        lengths = [len(part) for part in kept] if self.plan.sequences else []
         return np.concatenate(kept), lengths, rejects
 
     def _part(self, i: int, output: npt.NDArray[Any] | Reject) -> npt.NDArray[Any] | Reject:
         """One input's rows (T, D), T = 1 in a dense file, in the file's dtype."""
         if isinstance(output, Reject):
             return output
-        raw = np.asarray(output) if self._plan.sequences else np.asarray(output)[None]
+        raw = np.asarray(output) if self.plan.sequences else np.asarray(output)[None]
         self._check_shape(i, raw)
         rows = _cast(raw, self._dtype)
         if _all_finite(rows):
@@ -143,9 +143,9 @@ class RowWriter:
         return Reject("the encoder gave NaN or infinite values")
 
     def _check_shape(self, i: int, rows: npt.NDArray[Any]) -> None:
-        if rows.ndim != 2 or rows.shape[1] != self._plan.dim or not len(rows):
-            wanted = f"(T, {self._plan.dim})" if self._plan.sequences else f"({self._plan.dim},)"
-            shape = rows.shape if self._plan.sequences else rows.shape[1:]
+        if rows.ndim != 2 or rows.shape[1] != self.plan.dim or not len(rows):
+            wanted = f"(T, {self.plan.dim})" if self.plan.sequences else f"({self.plan.dim},)"
+            shape = rows.shape if self.plan.sequences else rows.shape[1:]
             raise XmgError(f"features of input {i} are {shape}, not {wanted}")
 
     def _note(self, record: Record) -> None:

@@ -47,18 +47,6 @@ class Outer:
         return {f"{k}.{n}": torch.zeros_like(v) for k in kinds for n, v in theta.items()}
 
 
-@torch.no_grad()
-def reptile(
-    theta: Theta, tasks: Sequence[Theta], state: Theta, outer: Outer, numbers: Numbers
-) -> None:
-    """Reptile's meta-update: the meta-gradient is theta - mean of theta_task, in place.
-
-    Nichol, Achiam, Schulman, "On First-Order Meta-Learning Algorithms" (arXiv:1803.02999). By sgd
-    of step epsilon: theta <- theta + epsilon (mean of theta_task - theta).
-    """
-    toward(theta, mean_end(theta, tasks), state, outer, numbers)
-
-
 def mean_end(theta: Theta, tasks: Sequence[Theta]) -> Theta:
     """Mean of theta_task over tasks, of the parameters that moved."""
     learned = [name for name, value in tasks[0].items() if value is not theta[name]]
@@ -67,7 +55,11 @@ def mean_end(theta: Theta, tasks: Sequence[Theta]) -> Theta:
 
 @torch.no_grad()
 def toward(theta: Theta, ends: Theta, state: Theta, outer: Outer, numbers: Numbers) -> None:
-    """A meta-update, in place, whose meta-gradient is theta - ends."""
+    """Reptile's meta-update, in place: the meta-gradient is theta - ends, their mean over tasks.
+
+    Nichol, Achiam, Schulman, "On First-Order Meta-Learning Algorithms" (arXiv:1803.02999). By sgd
+    of step epsilon: theta <- theta + epsilon (mean of theta_task - theta).
+    """
     if outer.kind == "sgd":
         for name, end in ends.items():
             theta[name].lerp_(end, numbers[0])

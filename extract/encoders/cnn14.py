@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from xmg.extract.encoders.audio_file import AUDIO, read_audio
 from xmg.extract.encoders.device import Compute, computing, pick_compute, pick_device
+from xmg.extract.encoders.groups import by_shape
 from xmg.extract.encoders.weights import digest, fill, find_weights, load_state
 from xmg.extract.types import Content, Features, Modality
 
@@ -131,12 +132,9 @@ class Cnn14Encoder:
         cuts = [(row, cut) for row, samples in enumerate(batch) for cut in cut_up(samples)]
         features = np.zeros((len(batch), self.dim), np.float32)
         counts = np.bincount([row for row, _ in cuts], minlength=len(batch))
-        for length in sorted({len(cut) for _, cut in cuts}):
-            same = [(row, cut) for row, cut in cuts if len(cut) == length]
-            for first in range(0, len(same), self.batch_size):
-                part = same[first : first + self.batch_size]
-                embedded = self._embed(np.stack([cut for _, cut in part]))
-                np.add.at(features, [row for row, _ in part], embedded)
+        for places in by_shape([len(cut) for _, cut in cuts], self.batch_size):
+            embedded = self._embed(np.stack([cuts[i][1] for i in places]))
+            np.add.at(features, [cuts[i][0] for i in places], embedded)
         mean: Features = (features / counts[:, None]).astype(np.float32)
         return mean
 
