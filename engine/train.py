@@ -58,28 +58,28 @@ def meta_train(config: Config, run: Path, progress: Progress | None = None) -> S
     problem = open_problem(config)
     view = system.view(problem, config)
     tasks = validation_tasks(problem.validation, config, config.shots)
-    begun = ranks.first(lambda: _prepare(run, problem, view, tasks, config))
-    _loop(view, tasks, config, run, begun or load_state(run / LAST), progress, ranks)
+    ranks.first(lambda: _prepare(run, problem, view, tasks, config))
+    # from the disk even when new: products of tensors round by how these lie in memory
+    _loop(view, tasks, config, run, load_state(run / LAST), progress, ranks)
     ranks.first(lambda: None)  # the last checkpoint is written
     return load_state(run / BEST)
 
 
 def _prepare(
     run: Path, problem: Problem, view: Trainable, tasks: Mapping[int, Tasks], config: Config
-) -> State:
-    """Return the state to go on from; the folder holds it, and what it belongs to."""
+) -> None:
+    """See to it that the folder holds a state to go on from, and what it belongs to."""
     if (run / LAST).exists():
         check_manifest(run, problem, config, config.shots)
-        last = load_state(run / LAST)
-        _forget_metrics_after(run, last.iteration)
-        return last
+        _forget_metrics_after(run, load_state(run / LAST).iteration)
+        return
     manifest = make_manifest(problem, config)
     state = _begin(TRAINED[config.system], view, tasks, config)
     run.mkdir(parents=True, exist_ok=True)  # only now: where data cannot serve, nothing is left
     write_text(run / CONFIG, config.model_dump_json(indent=1))
     write_text(run / EPISODES, manifest)
     write_text(run / METRICS, "")
-    return _record(run, state, tasks, config, {})
+    _record(run, state, tasks, config, {})
 
 
 def _refuse_another(run: Path, config: Config) -> None:

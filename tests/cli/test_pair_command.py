@@ -1,8 +1,6 @@
 """xmg pair as a person types it."""
 
 import csv
-import tarfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +12,6 @@ from xmg.cache import FeatureWriter, Listing, Reject, XmgError
 from xmg.cache.pairs import concept_sets, read_concepts
 from xmg.cli.pair import pair
 
-PACKED = Path(__file__).resolve().parents[3] / "shared" / "data" / "wordnet" / "wordnet30.tar.xz"
 PICTURES = ["cat", "Dogs", "umbrella", "[bold]x", "laptop"]
 SOUNDS = ["barking_dog", "cat", "keyboard_typing", "犬", "rain"]
 TEXTS = ["the umbrella keeps off the rain", "umbrellas and rain", "a dog", "rain", "the cat", "sun"]
@@ -53,20 +50,9 @@ def run(files):
     return go
 
 
-@pytest.fixture(scope="module")
-def wordnet(tmp_path_factory):
-    pytest.importorskip("nltk")
-    if not PACKED.exists():
-        pytest.skip(f"WordNet is absent: {PACKED}")
-    folder = tmp_path_factory.mktemp("nltk_data")
-    with tarfile.open(PACKED) as packed:
-        packed.extractall(folder / "corpora", filter="data")
-    return folder
-
-
-def test_wordnet(run, files, wordnet, tmp_path):
+def test_wordnet(run, files, wordnet_folder, tmp_path):
     out = tmp_path / "a folder" / "c.toml"
-    status, shown, hints = run("--by", "wordnet", "--wordnet", wordnet, "-o", out)
+    status, shown, hints = run("--by", "wordnet", "--wordnet", wordnet_folder, "-o", out)
     assert status == 0
     assert "concepts" in shown and "without a partner" in shown and "Dogs" in shown
     assert "xmg meta-train" in hints and "--concepts" in hints

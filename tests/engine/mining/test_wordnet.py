@@ -2,7 +2,6 @@
 
 import csv
 import sys
-import tarfile
 import warnings
 from itertools import product
 from pathlib import Path
@@ -20,7 +19,6 @@ from xmg.engine.mining.wordnet import by_wordnet, open_wordnet
 
 ROOT = Path(__file__).resolve().parents[3]
 DATA = ROOT.parent / "shared" / "data"
-PACKED = DATA / "wordnet" / "wordnet30.tar.xz"
 CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck".split()
 
 
@@ -101,22 +99,11 @@ def test_nltk_or_wordnet_is_absent(monkeypatch, tmp_path):
         open_wordnet(tmp_path / "other")
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    pytest.importorskip("nltk")
-    if not PACKED.exists():
-        pytest.skip(f"WordNet is absent: {PACKED}")
-    unpacked = tmp_path_factory.mktemp("nltk_data")
-    with tarfile.open(PACKED) as packed:
-        packed.extractall(unpacked / "corpora", filter="data")
-    return unpacked
-
-
-def test_single_senses_agree_with_nltk(folder):
-    reader = open_wordnet(folder)
+def test_single_senses_agree_with_nltk(wordnet_folder):
+    reader = open_wordnet(wordnet_folder)
     words = ["giraffe", "zebra", "helicopter", "saxophone", "okapi", "tricycle", "hydrangea"]
     assert all(len(reader.synsets(word, "n")) == 1 for word in words)
-    values = by_wordnet(words, folder).values
+    values = by_wordnet(words, wordnet_folder).values
     for (i, a), (j, b) in product(enumerate(words), repeat=2):
         (x,), (y,) = reader.synsets(a, "n"), reader.synsets(b, "n")
         with warnings.catch_warnings():
@@ -145,9 +132,9 @@ def agreement(concepts):
     return precision_recall(mined, by_hand)
 
 
-def test_real_names_by_wordnet(folder):
+def test_real_names_by_wordnet(wordnet_folder):
     source, target = real_names()
-    found = by_wordnet([*source, *target], folder)
+    found = by_wordnet([*source, *target], wordnet_folder)
     concepts = mine(source, target, found.values, min_similarity=0.8, margin=0.1)
     links, groups = agreement(concepts)
     assert links.precision > 0.6 and links.recall > 0.4  # 0.67 and 0.47; 0.014 by chance
