@@ -11,6 +11,7 @@ import numpy as np
 from xmg.cache.identity import Contents, content_digest
 from xmg.extract.types import Content, Sample
 
+_AT_ONCE: Final = 256  # inputs that a thread takes
 _PARTS: Final = 16  # of a large file
 _PART_BYTES: Final = 4096
 _UNREADABLE: Final = (0, 0)
@@ -23,9 +24,15 @@ def digests(samples: Sequence[Sample], n_workers: int) -> Contents:
     4 KiB at equal distances, first and last included: reading all of a large data set would take
     about as long as extracting it.
     """
+    found = np.empty((len(samples), 2), np.uint64)
+
+    def fill(first: int) -> None:
+        for i in range(first, min(first + _AT_ONCE, len(samples))):
+            found[i] = _digest(samples[i].content)
+
     with ThreadPoolExecutor(n_workers) as pool:
-        found = pool.map(lambda i: _digest(samples[i].content), range(len(samples)))
-        return np.array(list(found), np.uint64).reshape(-1, 2)
+        list(pool.map(fill, range(0, len(samples), _AT_ONCE)))
+    return found
 
 
 def _digest(content: Content) -> tuple[int, int]:

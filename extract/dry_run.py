@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -102,8 +103,9 @@ class _Trial:
 
 
 def _try(samples: Sequence[Sample], encoder: Encoder, workers: int) -> _Trial:
-    """Encode a batch spread over the samples, after a batch of their neighbours."""
-    chosen = np.array(spread(len(samples), encoder.batch_size), np.int64)
+    """Encode what goes at once, spread over the samples, after as many of their neighbours."""
+    n = encoder.batch_size * getattr(encoder, "at_once", 1)
+    chosen = np.array(spread(len(samples), n), np.int64)
     _encode(samples, (chosen + 1) % len(samples), encoder, workers)
     began = time.perf_counter()
     outputs = _encode(samples, chosen, encoder, workers)
@@ -118,8 +120,9 @@ def _try(samples: Sequence[Sample], encoder: Encoder, workers: int) -> _Trial:
 def _encode(
     samples: Sequence[Sample], inputs: npt.NDArray[np.int64], encoder: Encoder, workers: int
 ) -> list[npt.NDArray[Any] | Reject]:
-    [(_, outputs)] = encoded(samples, [inputs], encoder, workers)
-    return outputs
+    batches = np.split(inputs, range(encoder.batch_size, len(inputs), encoder.batch_size))
+    with closing(encoded(samples, batches, encoder, workers)) as found:
+        return [output for _, outputs in found for output in outputs]
 
 
 def _size(content: Content) -> int:

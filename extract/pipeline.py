@@ -1,19 +1,22 @@
 """Stream a source through a frozen encoder into a feature file."""
 
+import math
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing
-from itertools import chain, islice, pairwise
+from contextlib import ExitStack, closing, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from xmg.cache import FeatureFile, FeatureWriter, PartWriter, Reject
 from xmg.cache.outputs import kept
+from xmg.cache.ranks import Ranks
 from xmg.cache.reuse import known_rows
 from xmg.cache.verify import require_whole
 from xmg.cache.write import Notify
@@ -24,6 +27,7 @@ from xmg.extract.sources.samples import printable
 from xmg.extract.types import Encoder, RejectError, Sample, Source
 
 Progress = Callable[[int, int], None]
+Inputs = npt.NDArray[np.int64]
 Output = npt.NDArray[Any] | Reject
 _REASON: Final = 300  # characters
 _COPY_ROWS: Final = 4096
@@ -69,14 +73,16 @@ def extract(
         part = writer or stack.enter_context(
             closing(PartWriter(asked.writer().folder, f"rank{ranks.rank}"))
         )
-        batches = _left(part, ranks.share(_batches(np.flatnonzero(known < 0), encoder)))
+        batches = _left(part, np.flatnonzero(known < 0), encoder.batch_size, ranks)
 
         def work() -> None:
-            for inputs, outputs in encoded(source.samples, batches, encoder, workers):
-                _put(part, inputs, outputs)
-                if progress:
-                    done = min(int(part.done.sum()) * ranks.size, len(part.done))
-                    progress(done, len(part.done))
+            n_done = int(part.done.sum())
+            with closing(encoded(source.samples, batches, encoder, workers)) as found:
+                for inputs, outputs in found:
+                    n_done += len(inputs) - int(part.done[inputs].sum())
+                    _put(part, inputs, outputs)
+                    if progress:
+                        progress(min(n_done * ranks.size, len(part.done)), len(part.done))
 
         ranks.together(work)
         if not writer:
@@ -87,7 +93,6 @@ def extract(
 
 
 Part = FeatureWriter | PartWriter
-Inputs = npt.NDArray[np.int64]
 
 
 def _begun(writer: FeatureWriter, former: FeatureFile | None, known: Inputs) -> FeatureWriter:
@@ -101,14 +106,13 @@ def _begun(writer: FeatureWriter, former: FeatureFile | None, known: Inputs) -> 
     return writer
 
 
-def _batches(todo: Inputs, encoder: Encoder) -> list[Inputs]:
-    """Cut the inputs to encode into batches, the same ones however many processes there are."""
-    return [todo[i : i + encoder.batch_size] for i in range(0, len(todo), encoder.batch_size)]
-
-
-def _left(part: Part, batches: Sequence[Inputs]) -> list[Inputs]:
-    """Leave out what an interrupted run did."""
-    return [batch for batch in batches if not part.done[batch].all()]
+def _left(part: Part, todo: Inputs, size: int, ranks: Ranks) -> Iterator[Inputs]:
+    """Yield this process's batches, the same ones however many processes there are, but for those
+    that an interrupted run did."""
+    for first in ranks.share(range(0, len(todo), size)):
+        batch = todo[first : first + size]
+        if not part.done[batch].all():
+            yield batch
 
 
 def _put(writer: Part, inputs: Inputs, outputs: Sequence[Output]) -> None:
@@ -120,47 +124,62 @@ def _put(writer: Part, inputs: Inputs, outputs: Sequence[Output]) -> None:
 
 def encoded(
     samples: Sequence[Sample],
-    batches: Sequence[npt.NDArray[np.int64]],
+    batches: Iterable[Inputs],
     encoder: Encoder,
     workers: int,
-) -> Iterator[tuple[npt.NDArray[np.int64], list[Output]]]:
-    """Yield each batch of inputs with its outputs.
+) -> Generator[tuple[Inputs, list[Output]], None, None]:
+    """Yield each batch of inputs with its outputs, in the given order.
 
     What an encoder says of an input may depend on its batch in the last bit, so batches are the
-    same however often a run is taken up again.
+    same however often a run is taken up again. Threads run a few batches ahead and no more, so
+    that memory stays flat.
     """
-    inputs = chain.from_iterable(batch.tolist() for batch in batches)
-    with closing(_decoded(samples, inputs, encoder, workers)) as decoded:
-        for batch in batches:
-            items = list(islice(decoded, len(batch)))
-            readable = [item for item in items if not isinstance(item, Reject)]
-            rows = list(encoder.encode(readable)) if readable else []
-            if len(rows) != len(readable):
-                raise ValueError(f"{encoder.name} gave {len(rows)} rows for {len(readable)} inputs")
-            remaining = iter(rows)
-            yield batch, [i if isinstance(i, Reject) else next(remaining) for i in items]
-
-
-def _decoded(
-    samples: Sequence[Sample], inputs: Iterator[int], encoder: Encoder, workers: int
-) -> Generator[Any, None, None]:
-    """Yield what encoder.decode made of each input, or a Reject, in the given order.
-
-    Threads run at most one batch ahead, so that memory stays flat.
-    """
-    ahead = max(encoder.batch_size, 2 * workers)
-    pending: deque[Future[Any]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
+    at_once = getattr(encoder, "at_once", 1)
+    ahead = at_once + max(1, math.ceil(2 * workers / encoder.batch_size))
+    pending: deque[tuple[Inputs, Future[list[Output]]]] = deque()
+    with ThreadPoolExecutor(workers, "decode") as decoders, encoders(at_once) as lanes:
         try:
-            for i in inputs:
-                pending.append(pool.submit(_decode, encoder, samples[i]))
+            for batch in batches:
+                items = [decoders.submit(_decode, encoder, samples[i]) for i in batch.tolist()]
+                pending.append((batch, lanes.submit(_encode, encoder, items)))
                 if len(pending) > ahead:
-                    yield pending.popleft().result()
+                    yield _next(pending)
             while pending:
-                yield pending.popleft().result()
+                yield _next(pending)
         finally:
-            for future in pending:
-                future.cancel()
+            for executor in (lanes, decoders):
+                executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _next(pending: "deque[tuple[Inputs, Future[list[Output]]]]") -> tuple[Inputs, list[Output]]:
+    batch, outputs = pending.popleft()
+    return batch, outputs.result()
+
+
+@contextmanager
+def encoders(at_once: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that share the cores evenly."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, n_threads // at_once))
+    try:
+        with (
+            torch.backends.cudnn.flags(enabled=True, allow_tf32=False),  # threads share it
+            ThreadPoolExecutor(at_once, "encode") as pool,
+        ):
+            yield pool
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+def _encode(encoder: Encoder, items: Sequence[Future[Any]]) -> list[Output]:
+    """Wait for the items of a batch and encode those that could be read."""
+    decoded = [item.result() for item in items]
+    readable = [item for item in decoded if not isinstance(item, Reject)]
+    rows = list(encoder.encode(readable)) if readable else []
+    if len(rows) != len(readable):
+        raise ValueError(f"{encoder.name} gave {len(rows)} rows for {len(readable)} inputs")
+    remaining = iter(rows)
+    return [i if isinstance(i, Reject) else next(remaining) for i in decoded]
 
 
 def _decode(encoder: Encoder, sample: Sample) -> Any:

@@ -44,7 +44,8 @@ class Encoder(Protocol):
 
     name, preprocessing and weights_sha256 (digest of the weight bytes, "" without weights)
     go into the feature file's fingerprint. sequences: whether each output is (T, dim) frames
-    rather than one (dim,) vector.
+    rather than one (dim,) vector. at_once, which need not be there: how many batches may be
+    encoded side by side, by threads that share the cores evenly; by default one.
     """
 
     @property

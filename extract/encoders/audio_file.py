@@ -74,7 +74,7 @@ def _blocks(sound: Any) -> Iterator[Signal]:
     n_frames = max(1, _BLOCK // sound.channels)
     while len(block := sound.read(n_frames, dtype="float32", always_2d=True)):
         with np.errstate(all="ignore"):  # what overflows is refused below
-            mono: Signal = block.mean(axis=1, dtype=np.float32)
+            mono: Signal = block[:, 0] if block.shape[1] == 1 else block.mean(1, np.float32)
         if not np.isfinite(mono).all():
             raise RejectError("the recording holds NaN or infinite samples")
         yield mono

@@ -11,7 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xmg.extract.encoders.audio_file import AUDIO, read_audio
-from xmg.extract.encoders.device import Compute, computing, pick_compute, pick_device
+from xmg.extract.encoders.device import (
+    Compute,
+    computing,
+    moved,
+    pick_compute,
+    pick_device,
+    side_by_side,
+)
 from xmg.extract.encoders.groups import by_shape
 from xmg.extract.encoders.weights import digest, fill, find_weights, load_state
 from xmg.extract.types import Content, Features, Modality
@@ -112,6 +119,7 @@ class Cnn14Encoder:
         self, model: Cnn14, *, device: str | None = None, compute: Compute | None = None
     ) -> None:
         self.device = pick_device(device)
+        self.at_once = side_by_side(self.device, convolutions=True)
         self.compute: Compute = compute or pick_compute(self.device)
         self.weights_sha256 = digest(model.state_dict())
         self.preprocessing: Mapping[str, Any] = {
@@ -139,8 +147,8 @@ class Cnn14Encoder:
         return mean
 
     def _embed(self, samples: npt.NDArray[np.float32]) -> Features:
-        x = torch.from_numpy(samples).to(self.device)  # (B, n)
         with computing(self.device, "float32"):
+            x = moved(samples, self.device)  # (B, n)
             decibels = self.model.log_mel(x)  # decibels of bfloat16 power would be coarse
         with computing(self.device, self.compute):
             embedded: Features = self.model.convolve(decibels).float().cpu().numpy()

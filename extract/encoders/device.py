@@ -1,15 +1,20 @@
 """Where an encoder runs and in which precision."""
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from xmg.cache import XmgError
 
 Compute = Literal["float32", "bfloat16"]
+_of_thread = threading.local()
 
 
 def pick_device(name: str | None) -> torch.device:
@@ -43,12 +48,49 @@ def pick_compute(device: torch.device) -> Compute:
     return "bfloat16" if native else "float32"
 
 
+def side_by_side(device: torch.device, *, convolutions: bool = False) -> int:
+    """How many batches to encode at once.
+
+    On a GPU two: one computes while the data of the other moves. On a CPU one for each core for
+    convolutions, which a core does faster alone, on a batch that its cache holds, than all cores
+    do together; else one, as they share a large product well.
+    """
+    if device.type == "cuda":
+        return 2
+    return torch.get_num_threads() if convolutions and device.type == "cpu" else 1
+
+
 @contextmanager
 def computing(device: torch.device, compute: Compute) -> Iterator[None]:
-    """No gradients, in `compute`; float32 means float32, not TF32."""
+    """No gradients, in `compute`; float32 means float32, not TF32.
+
+    On CUDA each thread has a stream of its own, which has done its work at the end of the block.
+    """
+    stream = _stream(device) if device.type == "cuda" else None
     with (
         torch.inference_mode(),
+        torch.cuda.stream(stream),
         torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
         torch.autocast(device.type, torch.bfloat16, enabled=compute == "bfloat16"),
     ):
         yield
+        if stream:
+            stream.synchronize()
+
+
+def moved(array: npt.NDArray[np.generic], device: torch.device) -> Tensor:
+    """An array on the device; to CUDA by way of pinned memory, so that the thread need not wait.
+    Call it inside `computing`."""
+    tensor = torch.from_numpy(array)
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """The stream of this thread, which first waits for the weights to be where they belong."""
+    if getattr(_of_thread, "device", None) != device:
+        torch.cuda.synchronize(device)
+        _of_thread.device, _of_thread.stream = device, torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream: torch.cuda.Stream = _of_thread.stream
+    return stream

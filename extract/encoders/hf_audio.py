@@ -16,7 +16,14 @@ from torch import Tensor
 from transformers import AutoFeatureExtractor, AutoModel
 
 from xmg.extract.encoders.audio_file import AUDIO, read_audio
-from xmg.extract.encoders.device import Compute, computing, pick_compute, pick_device
+from xmg.extract.encoders.device import (
+    Compute,
+    computing,
+    moved,
+    pick_compute,
+    pick_device,
+    side_by_side,
+)
 from xmg.extract.encoders.groups import by_shape
 from xmg.extract.encoders.huggingface import load_whole, shown_name
 from xmg.extract.encoders.readout import Readout, asked
@@ -57,6 +64,7 @@ class AudioModelEncoder:
         self.sequences = readout.sequences
         self.rate = int(extractor.sampling_rate)
         self.device = pick_device(device)
+        self.at_once = side_by_side(self.device)
         self.compute: Compute = compute or pick_compute(self.device)
         self.weights_sha256 = digest(model.state_dict())
         self.model = model.to(self.device)
@@ -121,8 +129,8 @@ class AudioModelEncoder:
         return np.asarray(values[self.model.main_input_name][0], np.float32), share
 
     def _parts(self, cuts: Sequence[tuple[Features, float]]) -> list[Tensor]:
-        inputs = torch.from_numpy(np.stack([values for values, _ in cuts])).to(self.device)
         with computing(self.device, self.compute):
+            inputs = moved(np.stack([values for values, _ in cuts]), self.device)
             output = self.model(
                 **{self.model.main_input_name: inputs}, output_hidden_states=self.readout.inner
             )

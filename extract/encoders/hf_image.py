@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoModel
 
-from xmg.extract.encoders.device import Compute, computing, pick_compute, pick_device
+from xmg.extract.encoders.device import (
+    Compute,
+    computing,
+    moved,
+    pick_compute,
+    pick_device,
+    side_by_side,
+)
 from xmg.extract.encoders.groups import by_shape
 from xmg.extract.encoders.huggingface import load_whole, shown_name
 from xmg.extract.encoders.image_file import IMAGE, middle, read_image
@@ -40,6 +47,7 @@ class ImageModelEncoder:
         self.name, self.processor, self.readout = name, processor, readout
         self.sequences = readout.sequences
         self.device = pick_device(device)
+        self.at_once = side_by_side(self.device)
         self.compute: Compute = compute or pick_compute(self.device)
         self.weights_sha256 = digest(model.state_dict())
         self.model = model.to(self.device)
@@ -72,8 +80,8 @@ class ImageModelEncoder:
         return features
 
     def _parts(self, batch: Sequence[Features]) -> list[Tensor]:
-        pixels = torch.from_numpy(np.stack(batch)).to(self.device)
         with computing(self.device, self.compute):
+            pixels = moved(np.stack(batch), self.device)
             output = self.model(pixel_values=pixels, output_hidden_states=self.readout.inner)
             return self.readout.read(output)
 

@@ -9,11 +9,19 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
-from xmg.extract.encoders.device import Compute, computing, pick_compute, pick_device
+from xmg.extract.encoders.device import (
+    Compute,
+    computing,
+    moved,
+    pick_compute,
+    pick_device,
+    side_by_side,
+)
 from xmg.extract.encoders.huggingface import load_whole, shown_name
 from xmg.extract.encoders.readout import Readout, asked
 from xmg.extract.encoders.text_file import read_text
@@ -22,6 +30,7 @@ from xmg.extract.types import Content, Features, Modality
 
 _TEXTS_AT_ONCE: Final = 32
 _LONGEST: Final = 512
+Tokens = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +62,7 @@ class TextEncoder:
         self.name, self.recipe, self.tokenizer = name, recipe, tokenizer
         self.sequences = recipe.readout.sequences
         self.device = pick_device(device)
+        self.at_once = side_by_side(self.device)
         self.compute: Compute = compute or pick_compute(self.device)
         self.weights_sha256 = digest(model.state_dict())
         self.model = model.to(self.device)
@@ -85,8 +95,8 @@ class TextEncoder:
         return features if self.sequences else np.stack(features)
 
     def _parts(self, tokens: Sequence[Sequence[int]]) -> list[Tensor]:
-        ids, mask = self._pad(tokens)
         with computing(self.device, self.compute):
+            ids, mask = (moved(array, self.device) for array in self._pad(tokens))
             output = self.model(
                 input_ids=ids, attention_mask=mask, output_hidden_states=self.recipe.readout.inner
             )
@@ -94,15 +104,15 @@ class TextEncoder:
         unit = torch.nn.functional.normalize
         return [unit(part, dim=-1) for part in parts] if self.recipe.normalize else parts
 
-    def _pad(self, tokens: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    def _pad(self, tokens: Sequence[Sequence[int]]) -> tuple[Tokens, Tokens]:
         """Return ids and mask, both (B, L) int64, filled up on the right."""
         shape = len(tokens), max(map(len, tokens))
-        ids = torch.full(shape, _padding(self.tokenizer))
-        mask = torch.zeros(shape, dtype=torch.int64)
+        ids = np.full(shape, _padding(self.tokenizer), np.int64)
+        mask = np.zeros(shape, np.int64)
         for row, sequence in enumerate(tokens):
-            ids[row, : len(sequence)] = torch.tensor(sequence)
+            ids[row, : len(sequence)] = sequence
             mask[row, : len(sequence)] = 1
-        return ids.to(self.device), mask.to(self.device)
+        return ids, mask
 
 
 def load(

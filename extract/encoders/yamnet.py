@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xmg.extract.encoders.audio_file import AUDIO, read_audio
-from xmg.extract.encoders.device import Compute, computing, pick_device
+from xmg.extract.encoders.device import Compute, computing, moved, pick_device, side_by_side
 from xmg.extract.encoders.weights import digest, fill, find_weights, load_state
 from xmg.extract.types import Content, Features, Modality
 
@@ -20,7 +20,7 @@ _RATE, _WINDOW, _HOP, _N_FFT = 16_000, 400, 160, 512  # Hz, then samples
 _N_MELS, _LOW, _HIGH, _FLOOR = 64, 125.0, 7500.0, 1e-3  # bands, Hz, Hz, magnitude
 _PATCH, _PATCH_HOP = 96, 48  # frames
 _FRAMES_AT_ONCE: Final = 4096  # an hour of sound stays within a few MB
-_PATCHES_AT_ONCE: Final = 64
+_PATCHES_AT_ONCE: Final = 32
 _COMPUTE: Final[Compute] = "float32"  # depthwise layers gain nothing from bfloat16
 # (channels out, stride) of each depthwise-separable block
 _BLOCKS: Final = (
@@ -108,6 +108,7 @@ class YamnetEncoder:
 
     def __init__(self, model: Yamnet, *, device: str | None = None) -> None:
         self.device, self.compute = pick_device(device), _COMPUTE
+        self.at_once = side_by_side(self.device, convolutions=True)
         self.weights_sha256 = digest(model.state_dict())
         self.preprocessing: Mapping[str, Any] = {
             **AUDIO, "rate": _RATE, "window": _WINDOW, "hop": _HOP, "n_fft": _N_FFT,
@@ -134,7 +135,7 @@ class YamnetEncoder:
 
     def _patches(self, samples: npt.NDArray[np.float32]) -> Tensor:
         """(n,) to (P, 96, 64), a view: patches overlap by half."""
-        frames = log_mel(torch.from_numpy(samples).to(self.device))  # (T, 64)
+        frames = log_mel(moved(samples, self.device))  # (T, 64)
         return frames.unfold(0, _PATCH, _PATCH_HOP).transpose(1, 2)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from xmg.cache import XmgError, decode
 from xmg.extract.encoders import load_encoder
@@ -111,7 +112,7 @@ def test_look_ahead_is_bounded(tmp_path):
 
     encoder = Slow()
     extract(numbers(120), encoder, tmp_path / "a.h5", n_workers=3)
-    assert encoder.most_ahead <= 4 + 6 + 1  # one batch, two inputs for each worker, one in hand
+    assert encoder.most_ahead <= 4 * (1 + 2 + 1)  # encoded, two for each worker, in hand
 
 
 def test_a_bug_in_encode_propagates_and_loses_nothing(tmp_path):
@@ -214,3 +215,49 @@ def test_real_clips_among_broken_ones(real, tmp_path):
     assert set(file.provenance["versions"]) == {"numpy", "soundfile", "soxr", "torch"}
     expected = [encoder.encode([encoder.decode(clip)])[0] for clip in clips]
     np.testing.assert_allclose(file.features, expected, rtol=1e-4, atol=1e-5)
+
+
+class SideBySide(Counting):
+    """Encodes three batches at once, the first ones slowest, and notes the threads it may use."""
+
+    at_once = 3
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.barrier = threading.Barrier(3)
+        self.threads: set[int] = set()
+
+    def encode(self, batch: Sequence[int]) -> Sequence[np.ndarray]:
+        self.barrier.wait(timeout=60)  # nobody goes on before three are here
+        self.threads.add(torch.get_num_threads())
+        time.sleep(0.05 / (1 + batch[0]))
+        return super().encode(batch)
+
+
+def test_batches_are_encoded_side_by_side(tmp_path):
+    before = torch.get_num_threads()
+    torch.set_num_threads(6)
+    try:
+        encoder = SideBySide()
+        file = extract(numbers(36), encoder, tmp_path / "a.h5", n_workers=2)
+        assert encoder.threads == {2}  # an even share
+        assert torch.get_num_threads() == 6
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(file.features, [[i, 2 * i] for i in range(36)])
+
+
+def test_a_failure_of_one_of_them_ends_the_run(tmp_path):
+    class Failing(SideBySide):
+        def encode(self, batch):
+            rows = super().encode(batch)
+            if batch[0] == 12:
+                raise MemoryError("no memory is left on the device")
+            return rows
+
+    with pytest.raises(MemoryError, match="no memory"):
+        extract(numbers(36), Failing(), tmp_path / "a.h5", n_workers=2)
+    assert not (tmp_path / "a.h5").exists()
+    file = extract(numbers(36), SideBySide(), tmp_path / "b.h5", n_workers=2)
+    whole = extract(numbers(36), Counting(0), tmp_path / "a.h5")  # goes on
+    np.testing.assert_array_equal(file.features, whole.features)
