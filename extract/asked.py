@@ -4,17 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from xmg.cache import FeatureFile, FeatureSpec, FeatureWriter, Listing, XmgError
-from xmg.cache.identity import fingerprint
+from xmg.cache.identity import Contents, fingerprint
 from xmg.cache.outputs import check_no_folder, check_replaceable, former_file
+from xmg.cache.ranks import Ranks
 from xmg.cache.reuse import changes, refuse_others
 from xmg.cache.write import Notify
 from xmg.extract.contents import digests
 from xmg.extract.sources.samples import Samples, printable
 from xmg.extract.types import Encoder, Source
 
+_ALONE: Final = Ranks()
 Existing = Literal["keep", "update", "overwrite"]
 
 
@@ -69,16 +71,27 @@ class Asked:
 
 
 def ask(
-    source: Source, encoder: Encoder, out: Path, *, dtype: str, existing: Existing, n_workers: int
+    source: Source,
+    encoder: Encoder,
+    out: Path,
+    *,
+    dtype: str,
+    existing: Existing,
+    n_workers: int,
+    ranks: Ranks = _ALONE,
 ) -> Asked:
-    """List and digest the inputs in n_workers threads. Raises XmgError where `out` is a folder."""
+    """List and digest the inputs, in n_workers threads of each process.
+
+    Raises XmgError where `out` is a folder, or the processes list different data.
+    """
     check_no_folder(out)
-    listing, spec = _listing(source, n_workers), _spec(source, encoder)
+    contents = digests(source.samples, n_workers, ranks)
+    listing, spec = _listing(source, contents), _spec(source, encoder)
     return Asked(out, spec, listing, encoder.dim, encoder.sequences, dtype, existing)
 
 
-def _listing(source: Source, n_workers: int) -> Listing:
-    samples, contents = source.samples, digests(source.samples, n_workers)
+def _listing(source: Source, contents: Contents) -> Listing:
+    samples = source.samples
     if isinstance(samples, Samples):  # which has the lists already
         return Listing(samples.ids, samples.labels, source.columns, contents)
     ids, labels = [s.id for s in samples], [s.label for s in samples]

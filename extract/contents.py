@@ -8,30 +8,50 @@ from typing import Final
 
 import numpy as np
 
+from xmg.cache import XmgError
 from xmg.cache.identity import Contents, content_digest
+from xmg.cache.ranks import Ranks
 from xmg.extract.types import Content, Sample
 
+_ALONE: Final = Ranks()
 _AT_ONCE: Final = 256  # inputs that a thread takes
 _PARTS: Final = 16  # of a large file
 _PART_BYTES: Final = 4096
 _UNREADABLE: Final = (0, 0)
 
 
-def digests(samples: Sequence[Sample], n_workers: int) -> Contents:
+def digests(samples: Sequence[Sample], n_workers: int, ranks: Ranks = _ALONE) -> Contents:
     """128 bits of BLAKE2b for each sample (N, 2): its text, its pixels, or its file.
 
     A file up to 64 KiB is read whole. Of a larger one the digest covers its size and 16 parts of
     4 KiB at equal distances, first and last included: reading all of a large data set would take
-    about as long as extracting it.
+    about as long as extracting it. Each of several processes reads its share. Raises XmgError
+    where they do not list the same number of inputs.
     """
-    found = np.empty((len(samples), 2), np.uint64)
+    places = ranks.share(range(len(samples)))
+    read = np.empty((len(places), 2), np.uint64)
 
     def fill(first: int) -> None:
-        for i in range(first, min(first + _AT_ONCE, len(samples))):
-            found[i] = _digest(samples[i].content)
+        for i in range(first, min(first + _AT_ONCE, len(places))):
+            read[i] = _digest(samples[places[i]].content)
 
     with ThreadPoolExecutor(n_workers) as pool:
-        list(pool.map(fill, range(0, len(samples), _AT_ONCE)))
+        list(pool.map(fill, range(0, len(places), _AT_ONCE)))
+    return _gathered(read, len(samples), ranks)
+
+
+def _gathered(read: Contents, n: int, ranks: Ranks) -> Contents:
+    """Put together what each process read, every size-th input from its rank on."""
+    parts = ranks.exchange((n, read))
+    counts = sorted({count for count, _ in parts})
+    if len(counts) > 1:
+        raise XmgError(
+            f"the processes list different data, {counts[0]:,} and {counts[-1]:,} inputs. fix: "
+            "give all of them the same folder, and wait until nothing is written there any more"
+        )
+    found = np.empty((n, 2), np.uint64)
+    for rank, (_, part) in enumerate(parts):
+        found[rank :: ranks.size] = part
     return found
 
 

@@ -1,6 +1,5 @@
 """What an extraction would do, how large it would become and how long it would take."""
 
-import os
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from xmg.cache import Reject, XmgError
 from xmg.cache.reuse import known_rows
 from xmg.extract.asked import Asked, Existing, ask
+from xmg.extract.cores import cores
 from xmg.extract.pipeline import encoded
 from xmg.extract.sources.limited import spread
 from xmg.extract.types import Content, Encoder, Sample, Source
@@ -57,7 +57,7 @@ def dry_run(
     another one to warm up. Decoding and encoding overlap in a real run, so it takes no longer
     than `seconds` as far as the sample is like the rest.
     """
-    workers = n_workers or os.cpu_count() or 1
+    workers = n_workers or cores()
     asked = ask(source, encoder, out, dtype=dtype, existing=existing, n_workers=workers)
     action, todo, reason = _verdict(asked)
     trial = _try(source.samples, encoder, workers)

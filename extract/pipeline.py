@@ -1,7 +1,6 @@
 """Stream a source through a frozen encoder into a feature file."""
 
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +21,7 @@ from xmg.cache.verify import require_whole
 from xmg.cache.write import Notify
 from xmg.cache.writing.part import stretches
 from xmg.extract.asked import Existing, ask
+from xmg.extract.cores import cores
 from xmg.extract.ranks import joined
 from xmg.extract.sources.samples import printable
 from xmg.extract.types import Encoder, RejectError, Sample, Source
@@ -59,8 +59,10 @@ def extract(
 
     Started by torchrun, the processes share the batches, and the file is the same.
     """
-    ranks, workers = joined(), n_workers or os.cpu_count() or 1
-    asked = ask(source, encoder, out, dtype=dtype, existing=existing, n_workers=workers)
+    ranks, workers = joined(), n_workers or cores()
+    asked = ask(
+        source, encoder, out, dtype=dtype, existing=existing, n_workers=workers, ranks=ranks
+    )
     former, is_whole = ranks.together(asked.former)
     if former and is_whole:
         return kept(out, former, notify)

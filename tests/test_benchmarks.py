@@ -78,3 +78,21 @@ def test_the_other_loops_take_the_same_steps(benchmark_of, tmp_path, kind):
     for theta in ends[1:]:
         for name, value in theta.items():
             torch.testing.assert_close(value, ends[0][name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_extraction_and_the_plain_script_agree(benchmark_of, monkeypatch):
+    data = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not (data / "weights" / "yamnet.safetensors").exists():
+        pytest.skip(f"real data is absent: {data}")
+    monkeypatch.setenv("XMG_WEIGHTS", str(data / "weights"))
+    extract = benchmark_of("extract")
+    _, _, *lines = extract.speed(data / "caltech101", data / "esc50", extract.TOY)
+    assert [line.split("|")[1].strip() for line in lines] == list(extract.ROWS)
+    assert all(float(line.split("|")[-2]) < 1e-5 for line in lines)
+
+
+def test_memory_of_extraction(benchmark_of):
+    extract = benchmark_of("extract")
+    first, *lines = extract.memory(extract.TOY)
+    assert first.startswith("2,000 inputs") and len(lines) > 3

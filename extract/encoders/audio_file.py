@@ -55,16 +55,16 @@ def _read(sound: Any, rate: int) -> Signal:
     native = int(sound.samplerate)
     if native not in _RATES:
         raise RejectError(f"a sampling rate of {native} Hz; those from 1 kHz to 1 MHz are read")
-    resampler = soxr.ResampleStream(native, rate, 1, dtype="float32")
+    resampler = None if native == rate else soxr.ResampleStream(native, rate, 1, dtype="float32")
     promised = 0 if sound.format == "MP3" else sound.frames  # of an MP3 it is a guess
     _check_length(promised, native)
     n_read, parts = 0, []
     for mono in _blocks(sound):
         n_read += len(mono)
         _check_length(n_read, native)
-        parts.append(mono if native == rate else resampler.resample_chunk(mono))
+        parts.append(resampler.resample_chunk(mono) if resampler else mono)
     _check_end(n_read, promised, sound.extra_info)
-    if native != rate:
+    if resampler:
         parts.append(resampler.resample_chunk(np.empty(0, np.float32), last=True))
     return np.concatenate(parts, dtype=np.float32)
 

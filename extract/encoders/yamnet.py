@@ -37,7 +37,7 @@ class Yamnet(nn.Module):
         self.conv0 = _Convolution(1, 32, 3, stride=2)
         n_in = 32
         for number, (n_out, stride) in enumerate(_BLOCKS, start=1):
-            depthwise = _Convolution(n_in, n_in, 3, stride=stride, groups=n_in)
+            depthwise = _Convolution(n_in, n_in, 3, stride=stride, padding=2 - stride, groups=n_in)
             block = nn.ModuleDict(
                 {"depthwise": depthwise, "pointwise": _Convolution(n_in, n_out, 1)}
             )
@@ -59,10 +59,9 @@ class _Convolution(nn.Conv2d):
     """Convolution and ReLU with TensorFlow's SAME padding for even sizes."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.kernel_size[0] == 3:
-            before = 2 - self.stride[0]  # stride 2 pads only bottom and right
-            x = functional.pad(x, (before, 1, before, 1))
-        return functional.relu(super().forward(x))
+        if self.stride[0] == 2:
+            x = functional.pad(x, (0, 1, 0, 1))  # only bottom and right
+        return functional.relu_(super().forward(x))
 
 
 @cache

@@ -8,7 +8,6 @@ same files, whatever the number of worker processes.
 
 import csv
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ import numpy as np
 from babel import Locale
 
 from xmg.cache import XmgError
+from xmg.extract.cores import cores
 from xmg.extract.sources.espeak import Utterance
 
 # Languages with at least 150 CLDR place names that eSpeak NG can read in their own script.
@@ -60,7 +60,7 @@ def make_corpus(
     if _is_made(root / "corpus.json", json.loads(json.dumps(settings))):
         return corpus
     samples = [s for i, name in enumerate(LANGUAGES) for s in _draw(i, name, n_samples, seed)]
-    _speak(samples, root, n_workers or os.cpu_count() or 1, progress or (lambda done, total: None))
+    _speak(samples, root, n_workers or cores(), progress or (lambda done, total: None))
     _write_csv(corpus.text, "text", [(_id(s), s["text"]) for s in samples])
     _write_csv(corpus.speech, "path", [(_id(s), s["path"]) for s in samples])
     partial = root / "corpus.json.partial"

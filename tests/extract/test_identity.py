@@ -7,6 +7,7 @@ import pytest
 from test_pipeline import Counting, Renamed, numbers
 
 from xmg.cache import FeatureFile, XmgError, decode
+from xmg.cache.ranks import Ranks
 from xmg.cache.verify import damages
 from xmg.extract.contents import digests
 from xmg.extract.pipeline import extract
@@ -254,3 +255,27 @@ def test_update_does_not_take_over_damaged_rows(out):
     out.write_bytes(content)
     with pytest.raises(XmgError, match=r"a\.h5 is damaged: features, rows 0 to 4"):
         run(out, texts(*"abcdef"), existing="update")
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 9])
+def test_processes_share_the_reading(size):
+    samples = [Sample(str(i), f"text {i}") for i in range(7)]
+    read: dict[int, object] = {}
+
+    def rank(number):
+        def exchange(said):
+            read[number] = said
+            return [read[other] for other in range(size)]
+
+        return Ranks(number, size, exchange)
+
+    for number in range(size - 1):
+        with pytest.raises(KeyError):  # the others have not read their share yet
+            digests(samples, 1, rank(number))
+    np.testing.assert_array_equal(digests(samples, 1, rank(size - 1)), digests(samples, 1))
+
+
+def test_processes_that_list_different_data():
+    exchange = {"exchange": lambda said: [said, (6, said[1])]}
+    with pytest.raises(XmgError, match="list different data, 6 and 7 inputs"):
+        digests([Sample(str(i), "x") for i in range(7)], 1, Ranks(0, 2, **exchange))
