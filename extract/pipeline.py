@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import torch
+from threadpoolctl import threadpool_limits
 
 from xmg.cache import FeatureFile, FeatureWriter, PartWriter, Reject
 from xmg.cache.outputs import kept
@@ -139,7 +140,7 @@ def encoded(
     at_once = getattr(encoder, "at_once", 1)
     ahead = at_once + max(1, math.ceil(2 * workers / encoder.batch_size))
     pending: deque[tuple[Inputs, Future[list[Output]]]] = deque()
-    with ThreadPoolExecutor(workers, "decode") as decoders, encoders(at_once) as lanes:
+    with _threads(workers, 1) as decoders, encoders(at_once) as lanes:
         try:
             for batch in batches:
                 items = [decoders.submit(_decode, encoder, samples[i]) for i in batch.tolist()]
@@ -160,17 +161,28 @@ def _next(pending: "deque[tuple[Inputs, Future[list[Output]]]]") -> tuple[Inputs
 
 @contextmanager
 def encoders(at_once: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that share the cores evenly."""
+    """Threads that share the cores evenly; a product of NumPy takes one core in any of them."""
     n_threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, n_threads // at_once))
     try:
         with (
             torch.backends.cudnn.flags(enabled=True, allow_tf32=False),  # threads share it
-            ThreadPoolExecutor(at_once, "encode") as pool,
+            threadpool_limits(1, "blas"),
+            _threads(at_once, max(1, n_threads // at_once)) as pool,
         ):
             yield pool
     finally:
-        torch.set_num_threads(n_threads)
+        torch.set_num_threads(n_threads)  # of threads to come
+
+
+def _threads(n: int, n_cores: int) -> ThreadPoolExecutor:
+    """n threads in each of which torch takes n_cores: a sum comes out another in the last bit when
+    more of them share it."""
+
+    def begin() -> None:
+        torch.get_num_threads()  # else its first operation would take what any thread said last
+        torch.set_num_threads(n_cores)
+
+    return ThreadPoolExecutor(n, initializer=begin)
 
 
 def _encode(encoder: Encoder, items: Sequence[Future[Any]]) -> list[Output]:

@@ -62,7 +62,8 @@ class TextEncoder:
         self.name, self.recipe, self.tokenizer = name, recipe, tokenizer
         self.sequences = recipe.readout.sequences
         self.device = pick_device(device)
-        self.at_once = side_by_side(self.device)
+        # some versions of transformers note inner states on the model itself
+        self.at_once = 1 if recipe.readout.inner else side_by_side(self.device)
         self.compute: Compute = compute or pick_compute(self.device)
         self.weights_sha256 = digest(model.state_dict())
         self.model = model.to(self.device)

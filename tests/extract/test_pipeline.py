@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from threadpoolctl import threadpool_limits
 
 from xmg.cache import XmgError, decode
 from xmg.extract.encoders import load_encoder
@@ -262,3 +263,21 @@ def test_a_failure_of_one_of_them_ends_the_run(tmp_path):
     file = extract(numbers(36), SideBySide(), tmp_path / "b.h5", n_workers=2)
     whole = extract(numbers(36), Counting(0), tmp_path / "a.h5")  # goes on
     np.testing.assert_array_equal(file.features, whole.features)
+
+
+def test_no_bit_depends_on_the_number_of_cores(tmp_path):
+    rng = np.random.default_rng(0)
+    samples = [Sample(str(i), tmp_path / f"{i}.wav") for i in range(24)]
+    for sample in samples:
+        soundfile.write(sample.content, rng.normal(scale=0.1, size=80_000), 16_000)
+    before, files = torch.get_num_threads(), []
+    try:
+        for n in (1, 2, 4):
+            torch.set_num_threads(n)
+            path = tmp_path / f"{n}.h5"
+            with threadpool_limits(n, "blas"):
+                extract(Source("s", samples), load_encoder("logmel40-stats"), path, n_workers=n)
+            files.append(path.read_bytes())
+    finally:
+        torch.set_num_threads(before)
+    assert files[0] == files[1] == files[2]

@@ -47,7 +47,8 @@ def launch(folder, out, n, **environment):
     words = "xmg.cli.main", "extract", "texts.csv", "-e", "mine:load", "-o", out
     command = [*(torchrun if n else [sys.executable, "-m"]), *words]
     return subprocess.run(
-        command, cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        command, cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1" if n else "2"} | environment,
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
