@@ -20,7 +20,7 @@ from typing import NamedTuple
 import h5py
 import machine
 import numpy as np
-import sparse
+import sparse_file
 import torch
 from machine import medians, rate, seconds
 
@@ -209,10 +209,12 @@ def scale(folder: Path, size: Size) -> None:
     """Opening a file and building an episode, at ten thousand and at a billion rows."""
     paths = [folder / f"{n}.h5" for n in size.rows]
     for path, n in zip(paths, size.rows, strict=True):
-        sparse.make(path, n, 512, sparse.CLASSES, min(size.indexed, n // sparse.CLASSES))
-    found: dict[str, list[float]] = {name: [] for name in sparse.PARTS}
+        sparse_file.make(
+            path, n, 512, sparse_file.CLASSES, min(size.indexed, n // sparse_file.CLASSES)
+        )
+    found: dict[str, list[float]] = {name: [] for name in sparse_file.PARTS}
     for path in paths:
-        for name, value in sparse.measure(path, size.repeated).items():
+        for name, value in sparse_file.measure(path, size.repeated).items():
             found[name].append(value)
     print(f"files of {' and '.join(f'{path.stat().st_size:,}' for path in paths)} bytes")
     for name, values in found.items():

@@ -43,7 +43,7 @@ def test_what_a_figure_was_measured_on(benchmark_of):
 def test_a_sparse_file_is_a_feature_file(benchmark_of, tmp_path):
     from xmg.cache import FeatureFile
 
-    sparse = benchmark_of("sparse")
+    sparse = benchmark_of("sparse_file")
     sparse.make(tmp_path / "x.h5", 1000, 4, 3, 5)
     file = FeatureFile(tmp_path / "x.h5")
     assert len(file) == 1000 and file.features.shape == (1000, 4)
