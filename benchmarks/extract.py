@@ -28,6 +28,7 @@ import torch
 import torchvision
 
 from xmg.cache import FeatureFile
+from xmg.extract.cores import cores
 from xmg.extract.encoders import load_encoder
 from xmg.extract.pipeline import encoders, extract
 from xmg.extract.types import Content, Encoder, Features, Sample, Source
@@ -76,7 +77,7 @@ def _speed(name: str, contents: Sequence[Content], rounds: int) -> str:
         encoder: Any = _encoder(name, folder)
         n = len(contents)
         samples = [Sample(str(i), content) for i, content in enumerate(contents)]
-        plain = scripts.script(encoder, _network(encoder, folder), contents, machine.cpus())
+        plain = scripts.script(encoder, _network(encoder, folder), contents, cores())
         ready = [encoder.decode(content) for content in contents]
         batches = [ready[i : i + encoder.batch_size] for i in range(0, n, encoder.batch_size)]
 
@@ -107,7 +108,7 @@ def _speed(name: str, contents: Sequence[Content], rounds: int) -> str:
 
 def _alone(encoder: Encoder, batches: Sequence[Sequence[Any]]) -> None:
     """Encode batches as the pipeline does, and nothing else."""
-    with encoders(getattr(encoder, "at_once", 1)) as threads:
+    with encoders(encoder) as threads:
         list(threads.map(encoder.encode, batches))
 
 
@@ -230,7 +231,7 @@ def main() -> None:
     parser.add_argument("--audio", type=Path, help="folder of recordings")
     chosen = parser.parse_args()
     print(machine.about(), flush=True)
-    torch.set_num_threads(machine.cpus())
+    torch.set_num_threads(cores())
     if chosen.section == "speed" and not (chosen.images and chosen.audio):
         parser.error("speed needs --images and --audio")
     lines = (

@@ -44,11 +44,6 @@ def cores() -> int:
     return int(vars(numba.config)["NUMBA_NUM_THREADS"])
 
 
-def cpus() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 def medians(rounds: int, contestants: Mapping[str, Callable[[int], float]]) -> dict[str, float]:
     """The median of each contestant's `measured` figures, by name."""
     found = measured(rounds, contestants)

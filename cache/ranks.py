@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from xmg.cache.errors import XmgError
 
@@ -48,3 +48,6 @@ class Ranks:
     def share(self, parts: Sequence[T]) -> Sequence[T]:
         """What falls to this process: every size-th."""
         return parts[self.rank :: self.size]
+
+
+ALONE: Final = Ranks()

@@ -4,19 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 from xmg.cache import FeatureFile, FeatureSpec, FeatureWriter, Listing, XmgError
 from xmg.cache.identity import Contents, fingerprint
 from xmg.cache.outputs import check_no_folder, check_replaceable, former_file
-from xmg.cache.ranks import Ranks
+from xmg.cache.ranks import ALONE, Ranks
 from xmg.cache.reuse import changes, refuse_others
 from xmg.cache.write import Notify
 from xmg.extract.contents import digests
 from xmg.extract.sources.samples import Samples, printable
 from xmg.extract.types import Encoder, Source
 
-_ALONE: Final = Ranks()
 Existing = Literal["keep", "update", "overwrite"]
 
 
@@ -78,7 +77,7 @@ def ask(
     dtype: str,
     existing: Existing,
     n_workers: int,
-    ranks: Ranks = _ALONE,
+    ranks: Ranks = ALONE,
 ) -> Asked:
     """List and digest the inputs, in n_workers threads of each process.
 

@@ -10,17 +10,16 @@ import numpy as np
 
 from xmg.cache import XmgError
 from xmg.cache.identity import Contents, content_digest
-from xmg.cache.ranks import Ranks
+from xmg.cache.ranks import ALONE, Ranks
 from xmg.extract.types import Content, Sample
 
-_ALONE: Final = Ranks()
 _AT_ONCE: Final = 256  # inputs that a thread takes
 _PARTS: Final = 16  # of a large file
 _PART_BYTES: Final = 4096
 _UNREADABLE: Final = (0, 0)
 
 
-def digests(samples: Sequence[Sample], n_workers: int, ranks: Ranks = _ALONE) -> Contents:
+def digests(samples: Sequence[Sample], n_workers: int, ranks: Ranks = ALONE) -> Contents:
     """128 bits of BLAKE2b for each sample (N, 2): its text, its pixels, or its file.
 
     A file up to 64 KiB is read whole. Of a larger one the digest covers its size and 16 parts of

@@ -16,7 +16,7 @@ from xmg.extract.asked import Asked, Existing, ask
 from xmg.extract.cores import cores
 from xmg.extract.pipeline import encoded
 from xmg.extract.sources.limited import spread
-from xmg.extract.types import Content, Encoder, Sample, Source
+from xmg.extract.types import Content, Encoder, Sample, Source, at_once
 
 Action = Literal["new", "continue", "update", "replace", "nothing to do", "refused"]
 
@@ -104,7 +104,7 @@ class _Trial:
 
 def _try(samples: Sequence[Sample], encoder: Encoder, workers: int) -> _Trial:
     """Encode what goes at once, spread over the samples, after as many of their neighbours."""
-    n = encoder.batch_size * getattr(encoder, "at_once", 1)
+    n = encoder.batch_size * at_once(encoder)
     chosen = np.array(spread(len(samples), n), np.int64)
     _encode(samples, (chosen + 1) % len(samples), encoder, workers)
     began = time.perf_counter()

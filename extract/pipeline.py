@@ -19,13 +19,13 @@ from xmg.cache.outputs import kept
 from xmg.cache.ranks import Ranks
 from xmg.cache.reuse import known_rows
 from xmg.cache.verify import require_whole
-from xmg.cache.write import Notify
+from xmg.cache.write import Notify, partial_folder, real_path
 from xmg.cache.writing.part import stretches
 from xmg.extract.asked import Existing, ask
 from xmg.extract.cores import cores
 from xmg.extract.ranks import joined
 from xmg.extract.sources.samples import printable
-from xmg.extract.types import Encoder, RejectError, Sample, Source
+from xmg.extract.types import Encoder, RejectError, Sample, Source, at_once
 
 Progress = Callable[[int, int], None]
 Inputs = npt.NDArray[np.int64]
@@ -74,7 +74,7 @@ def extract(
             lambda: _begun(stack.enter_context(asked.writer(notify)), former, known)
         )
         part = writer or stack.enter_context(
-            closing(PartWriter(asked.writer().folder, f"rank{ranks.rank}"))
+            closing(PartWriter(partial_folder(real_path(out)), f"rank{ranks.rank}"))
         )
         batches = _left(part, np.flatnonzero(known < 0), encoder.batch_size, ranks)
 
@@ -137,10 +137,9 @@ def encoded(
     same however often a run is taken up again. Threads run a few batches ahead and no more, so
     that memory stays flat.
     """
-    at_once = getattr(encoder, "at_once", 1)
-    ahead = at_once + max(1, math.ceil(2 * workers / encoder.batch_size))
+    ahead = at_once(encoder) + max(1, math.ceil(2 * workers / encoder.batch_size))
     pending: deque[tuple[Inputs, Future[list[Output]]]] = deque()
-    with _threads(workers, 1) as decoders, encoders(at_once) as lanes:
+    with _threads(workers, 1) as decoders, encoders(encoder) as lanes:
         try:
             for batch in batches:
                 items = [decoders.submit(_decode, encoder, samples[i]) for i in batch.tolist()]
@@ -160,14 +159,15 @@ def _next(pending: "deque[tuple[Inputs, Future[list[Output]]]]") -> tuple[Inputs
 
 
 @contextmanager
-def encoders(at_once: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that share the cores evenly; a product of NumPy takes one core in any of them."""
-    n_threads = torch.get_num_threads()
+def encoders(encoder: Encoder) -> Iterator[ThreadPoolExecutor]:
+    """Threads that encode side by side and share the cores evenly; a product of NumPy takes one
+    core in any of them."""
+    n, n_threads = at_once(encoder), torch.get_num_threads()
     try:
         with (
             torch.backends.cudnn.flags(enabled=True, allow_tf32=False),  # threads share it
             threadpool_limits(1, "blas"),
-            _threads(at_once, max(1, n_threads // at_once)) as pool,
+            _threads(n, max(1, n_threads // n)) as pool,
         ):
             yield pool
     finally:

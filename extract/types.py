@@ -70,3 +70,8 @@ class Encoder(Protocol):
     def encode(self, batch: Sequence[Any]) -> Iterable[Features]:
         """Map prepared inputs to float32 features, one array for each, on the device."""
         ...
+
+
+def at_once(encoder: Encoder) -> int:
+    """How many batches of an encoder may be encoded side by side."""
+    return int(getattr(encoder, "at_once", 1))

@@ -11,14 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xmg.extract.encoders.audio_file import AUDIO, read_audio
-from xmg.extract.encoders.device import (
-    Compute,
-    computing,
-    moved,
-    pick_compute,
-    pick_device,
-    side_by_side,
-)
+from xmg.extract.encoders.device import Compute, Runner
 from xmg.extract.encoders.groups import by_shape
 from xmg.extract.encoders.weights import digest, fill, find_weights, load_state
 from xmg.extract.types import Content, Features, Modality
@@ -118,18 +111,17 @@ class Cnn14Encoder:
     def __init__(
         self, model: Cnn14, *, device: str | None = None, compute: Compute | None = None
     ) -> None:
-        self.device = pick_device(device)
-        self.at_once = side_by_side(self.device, convolutions=True)
-        self.compute: Compute = compute or pick_compute(self.device)
+        self.runner = Runner.pick(device, compute)
+        self.at_once = self.runner.at_once(convolutions=True)
         self.weights_sha256 = digest(model.state_dict())
         self.preprocessing: Mapping[str, Any] = {
             **AUDIO,
             "rate": _RATE,
             "shortest": _SHORTEST,
             "longest": _LONGEST,
-            "compute": self.compute,
+            "compute": self.runner.compute,
         }
-        self.model = model.eval().requires_grad_(False).to(self.device)
+        self.model = model.eval().requires_grad_(False).to(self.runner.device)
 
     def decode(self, content: Content) -> npt.NDArray[np.float32]:
         """Read a recording as (n,) samples; raises RejectError."""
@@ -147,10 +139,10 @@ class Cnn14Encoder:
         return mean
 
     def _embed(self, samples: npt.NDArray[np.float32]) -> Features:
-        with computing(self.device, "float32"):
-            x = moved(samples, self.device)  # (B, n)
+        with self.runner.computing("float32"):
+            x = self.runner.moved(samples)  # (B, n)
             decibels = self.model.log_mel(x)  # decibels of bfloat16 power would be coarse
-        with computing(self.device, self.compute):
+        with self.runner.computing():
             embedded: Features = self.model.convolve(decibels).float().cpu().numpy()
         return embedded
 

@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -48,43 +49,56 @@ def pick_compute(device: torch.device) -> Compute:
     return "bfloat16" if native else "float32"
 
 
-def side_by_side(device: torch.device, *, convolutions: bool = False) -> int:
-    """How many batches to encode at once.
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """A network's device, and the precision of its products there."""
 
-    On a GPU two: one computes while the data of the other moves. On a CPU one for each core for
-    convolutions, which a core does faster alone, on a batch that its cache holds, than all cores
-    do together; else one, as they share a large product well.
-    """
-    if device.type == "cuda":
-        return 2
-    return torch.get_num_threads() if convolutions and device.type == "cpu" else 1
+    device: torch.device
+    compute: Compute
 
+    @classmethod
+    def pick(cls, device: str | None, compute: Compute | None = None) -> "Runner":
+        """As asked, or the best there is. Raises XmgError where there is no such device."""
+        found = pick_device(device)
+        return cls(found, compute or pick_compute(found))
 
-@contextmanager
-def computing(device: torch.device, compute: Compute) -> Iterator[None]:
-    """No gradients, in `compute`; float32 means float32, not TF32.
+    def at_once(self, *, convolutions: bool = False) -> int:
+        """How many batches to encode side by side.
 
-    On CUDA each thread has a stream of its own, which has done its work at the end of the block.
-    """
-    stream = _stream(device) if device.type == "cuda" else None
-    with (
-        torch.inference_mode(),
-        torch.cuda.stream(stream),
-        torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
-        torch.autocast(device.type, torch.bfloat16, enabled=compute == "bfloat16"),
-    ):
-        yield
-        if stream:
-            stream.synchronize()
+        On a GPU two: one computes while the data of the other moves. On a CPU one for each core
+        for convolutions, which a core does faster alone, on a batch that its cache holds, than
+        all cores do together; else one, as they share a large product well.
+        """
+        if self.device.type == "cuda":
+            return 2
+        return torch.get_num_threads() if convolutions and self.device.type == "cpu" else 1
 
+    @contextmanager
+    def computing(self, compute: Compute | None = None) -> Iterator[None]:
+        """No gradients, in `compute`, by default the runner's; float32 means float32, not TF32.
 
-def moved(array: npt.NDArray[np.generic], device: torch.device) -> Tensor:
-    """An array on the device; to CUDA by way of pinned memory, so that the thread need not wait.
-    Call it inside `computing`."""
-    tensor = torch.from_numpy(array)
-    if device.type != "cuda":
-        return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)
+        On CUDA each thread has a stream of its own, which has done its work at the end of the
+        block.
+        """
+        half = (compute or self.compute) == "bfloat16"
+        stream = _stream(self.device) if self.device.type == "cuda" else None
+        with (
+            torch.inference_mode(),
+            torch.cuda.stream(stream),
+            torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=half),
+        ):
+            yield
+            if stream:
+                stream.synchronize()
+
+    def moved(self, array: npt.NDArray[np.generic]) -> Tensor:
+        """An array on the device; to CUDA by way of pinned memory, so that the thread need not
+        wait. Call it inside `computing`."""
+        tensor = torch.from_numpy(array)
+        if self.device.type != "cuda":
+            return tensor.to(self.device)
+        return tensor.pin_memory().to(self.device, non_blocking=True)
 
 
 def _stream(device: torch.device) -> torch.cuda.Stream:

@@ -16,14 +16,7 @@ from torch import Tensor
 from transformers import AutoFeatureExtractor, AutoModel
 
 from xmg.extract.encoders.audio_file import AUDIO, read_audio
-from xmg.extract.encoders.device import (
-    Compute,
-    computing,
-    moved,
-    pick_compute,
-    pick_device,
-    side_by_side,
-)
+from xmg.extract.encoders.device import Compute, Runner
 from xmg.extract.encoders.groups import by_shape
 from xmg.extract.encoders.huggingface import load_whole, shown_name
 from xmg.extract.encoders.readout import Readout, asked
@@ -63,12 +56,11 @@ class AudioModelEncoder:
         self.name, self.extractor, self.readout = name, extractor, readout
         self.sequences = readout.sequences
         self.rate = int(extractor.sampling_rate)
-        self.device = pick_device(device)
+        self.runner = Runner.pick(device, compute)
         # some versions of transformers note inner states on the model itself
-        self.at_once = 1 if readout.inner else side_by_side(self.device)
-        self.compute: Compute = compute or pick_compute(self.device)
+        self.at_once = 1 if readout.inner else self.runner.at_once()
         self.weights_sha256 = digest(model.state_dict())
-        self.model = model.to(self.device)
+        self.model = model.to(self.runner.device)
         silence = self._prepare(np.zeros(self.rate, np.float32))
         widths = [part.shape[-1] for part in self._parts([silence])]
         self.dim = sum(widths)
@@ -78,7 +70,7 @@ class AudioModelEncoder:
             **AUDIO,
             **readout.recipe(widths),
             "longest": _LONGEST_S,
-            "compute": self.compute,
+            "compute": self.runner.compute,
         }
 
     def decode(self, content: Content) -> list[tuple[Features, float]]:
@@ -130,8 +122,8 @@ class AudioModelEncoder:
         return np.asarray(values[self.model.main_input_name][0], np.float32), share
 
     def _parts(self, cuts: Sequence[tuple[Features, float]]) -> list[Tensor]:
-        with computing(self.device, self.compute):
-            inputs = moved(np.stack([values for values, _ in cuts]), self.device)
+        with self.runner.computing():
+            inputs = self.runner.moved(np.stack([values for values, _ in cuts]))
             output = self.model(
                 **{self.model.main_input_name: inputs}, output_hidden_states=self.readout.inner
             )
@@ -143,7 +135,7 @@ class AudioModelEncoder:
             return None
         n_frames = output.last_hidden_state.shape[1]
         lengths = torch.tensor([math.ceil(share * n_frames) for share in shares])
-        return (torch.arange(n_frames) < lengths[:, None]).to(self.device)
+        return (torch.arange(n_frames) < lengths[:, None]).to(self.runner.device)
 
 
 def load(

@@ -9,14 +9,7 @@ import torch
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoModel
 
-from xmg.extract.encoders.device import (
-    Compute,
-    computing,
-    moved,
-    pick_compute,
-    pick_device,
-    side_by_side,
-)
+from xmg.extract.encoders.device import Compute, Runner
 from xmg.extract.encoders.groups import by_shape
 from xmg.extract.encoders.huggingface import load_whole, shown_name
 from xmg.extract.encoders.image_file import IMAGE, middle, read_image
@@ -46,12 +39,11 @@ class ImageModelEncoder:
     ) -> None:
         self.name, self.processor, self.readout = name, processor, readout
         self.sequences = readout.sequences
-        self.device = pick_device(device)
+        self.runner = Runner.pick(device, compute)
         # some versions of transformers note inner states on the model itself
-        self.at_once = 1 if readout.inner else side_by_side(self.device)
-        self.compute: Compute = compute or pick_compute(self.device)
+        self.at_once = 1 if readout.inner else self.runner.at_once()
         self.weights_sha256 = digest(model.state_dict())
-        self.model = model.to(self.device)
+        self.model = model.to(self.runner.device)
         blank = self.decode(np.zeros((64, 64, 3), np.uint8))
         widths = [part.shape[-1] for part in self._parts([blank])]
         self.dim = sum(widths)
@@ -60,7 +52,7 @@ class ImageModelEncoder:
             "processor": recipe,
             **IMAGE,
             **readout.recipe(widths),
-            "compute": self.compute,
+            "compute": self.runner.compute,
         }
 
     def decode(self, content: Content) -> Features:
@@ -81,8 +73,8 @@ class ImageModelEncoder:
         return features
 
     def _parts(self, batch: Sequence[Features]) -> list[Tensor]:
-        with computing(self.device, self.compute):
-            pixels = moved(np.stack(batch), self.device)
+        with self.runner.computing():
+            pixels = self.runner.moved(np.stack(batch))
             output = self.model(pixel_values=pixels, output_hidden_states=self.readout.inner)
             return self.readout.read(output)
 

@@ -16,14 +16,7 @@ from torchvision.transforms import functional as tvf
 
 from xmg.cache import XmgError
 from xmg.cache.names import closest
-from xmg.extract.encoders.device import (
-    Compute,
-    computing,
-    moved,
-    pick_compute,
-    pick_device,
-    side_by_side,
-)
+from xmg.extract.encoders.device import Compute, Runner
 from xmg.extract.encoders.image_file import IMAGE, middle, read_image
 from xmg.extract.encoders.weights import digest, fill, load_state
 from xmg.extract.types import Content, Features, Modality
@@ -53,16 +46,15 @@ class ImageEncoder:
         compute: Compute | None = None,
     ) -> None:
         self.name, self.dim = name, dim
-        self.device = pick_device(device)
-        self.at_once = side_by_side(self.device, convolutions=True)
-        self.batch_size = 8 if self.device.type == "cpu" else 64
-        self.compute: Compute = compute or pick_compute(self.device)
+        self.runner = Runner.pick(device, compute)
+        self.at_once = self.runner.at_once(convolutions=True)
+        self.batch_size = 8 if self.runner.device.type == "cpu" else 64
         self.weights_sha256 = digest(model.state_dict())
-        self.preprocessing = {**preprocessing, **IMAGE, "compute": self.compute}
-        model = model.eval().requires_grad_(False).to(self.device)
+        self.preprocessing = {**preprocessing, **IMAGE, "compute": self.runner.compute}
+        model = model.eval().requires_grad_(False).to(self.runner.device)
         self.model = model.to(memory_format=torch.channels_last)
         self._mean, self._std = (
-            torch.tensor(preprocessing[key], device=self.device).view(1, 3, 1, 1)
+            torch.tensor(preprocessing[key], device=self.runner.device).view(1, 3, 1, 1)
             for key in ("mean", "std")
         )
 
@@ -77,8 +69,8 @@ class ImageEncoder:
         """Map (B, crop, crop, 3) uint8 to (B, dim) float32."""
         if not batch:
             return np.empty((0, self.dim), np.float32)
-        with computing(self.device, self.compute):
-            pixels = moved(np.stack(batch), self.device).permute(0, 3, 1, 2)
+        with self.runner.computing():
+            pixels = self.runner.moved(np.stack(batch)).permute(0, 3, 1, 2)
             x = pixels.float().div_(255).sub_(self._mean).div_(self._std)  # (B, 3, crop, crop)
             features: Features = self.model(x).float().cpu().numpy()  # (B, dim)
         return features

@@ -14,14 +14,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
-from xmg.extract.encoders.device import (
-    Compute,
-    computing,
-    moved,
-    pick_compute,
-    pick_device,
-    side_by_side,
-)
+from xmg.extract.encoders.device import Compute, Runner
 from xmg.extract.encoders.huggingface import load_whole, shown_name
 from xmg.extract.encoders.readout import Readout, asked
 from xmg.extract.encoders.text_file import read_text
@@ -61,12 +54,11 @@ class TextEncoder:
     ) -> None:
         self.name, self.recipe, self.tokenizer = name, recipe, tokenizer
         self.sequences = recipe.readout.sequences
-        self.device = pick_device(device)
+        self.runner = Runner.pick(device, compute)
         # some versions of transformers note inner states on the model itself
-        self.at_once = 1 if recipe.readout.inner else side_by_side(self.device)
-        self.compute: Compute = compute or pick_compute(self.device)
+        self.at_once = 1 if recipe.readout.inner else self.runner.at_once()
         self.weights_sha256 = digest(model.state_dict())
-        self.model = model.to(self.device)
+        self.model = model.to(self.runner.device)
         widths = [part.shape[-1] for part in self._parts([[_padding(tokenizer)]])]
         self.dim = sum(widths)
         self.preprocessing: Mapping[str, Any] = {
@@ -75,7 +67,7 @@ class TextEncoder:
             "normalize": recipe.normalize,
             "tokenizer": type(tokenizer).__name__,
             "vocabulary": _vocabulary_digest(tokenizer),
-            "compute": self.compute,
+            "compute": self.runner.compute,
         }
 
     def decode(self, content: Content) -> str:
@@ -96,8 +88,8 @@ class TextEncoder:
         return features if self.sequences else np.stack(features)
 
     def _parts(self, tokens: Sequence[Sequence[int]]) -> list[Tensor]:
-        with computing(self.device, self.compute):
-            ids, mask = (moved(array, self.device) for array in self._pad(tokens))
+        with self.runner.computing():
+            ids, mask = (self.runner.moved(array) for array in self._pad(tokens))
             output = self.model(
                 input_ids=ids, attention_mask=mask, output_hidden_states=self.recipe.readout.inner
             )

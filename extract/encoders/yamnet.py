@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xmg.extract.encoders.audio_file import AUDIO, read_audio
-from xmg.extract.encoders.device import Compute, computing, moved, pick_device, side_by_side
+from xmg.extract.encoders.device import Compute, Runner
 from xmg.extract.encoders.weights import digest, fill, find_weights, load_state
 from xmg.extract.types import Content, Features, Modality
 
@@ -106,15 +106,15 @@ class YamnetEncoder:
     packages = ("soundfile", "soxr")
 
     def __init__(self, model: Yamnet, *, device: str | None = None) -> None:
-        self.device, self.compute = pick_device(device), _COMPUTE
-        self.at_once = side_by_side(self.device, convolutions=True)
+        self.runner = Runner.pick(device, _COMPUTE)
+        self.at_once = self.runner.at_once(convolutions=True)
         self.weights_sha256 = digest(model.state_dict())
         self.preprocessing: Mapping[str, Any] = {
             **AUDIO, "rate": _RATE, "window": _WINDOW, "hop": _HOP, "n_fft": _N_FFT,
             "mels": _N_MELS, "hertz": [_LOW, _HIGH], "floor": _FLOOR,
             "patch": [_PATCH, _PATCH_HOP], "pooling": "mean", "compute": _COMPUTE,
         }  # fmt: skip
-        model = model.eval().requires_grad_(False).to(self.device)
+        model = model.eval().requires_grad_(False).to(self.runner.device)
         self.model = model.to(memory_format=torch.channels_last)
 
     def decode(self, content: Content) -> npt.NDArray[np.float32]:
@@ -125,7 +125,7 @@ class YamnetEncoder:
         """Map each recording (n,) to (1024,) float32."""
         if not batch:
             return []
-        with computing(self.device, self.compute):
+        with self.runner.computing():
             patches = [self._patches(samples) for samples in batch]
             parts = torch.split(torch.cat(patches), _PATCHES_AT_ONCE)
             embedded = torch.cat([self.model(part[:, None]) for part in parts])
@@ -134,7 +134,7 @@ class YamnetEncoder:
 
     def _patches(self, samples: npt.NDArray[np.float32]) -> Tensor:
         """(n,) to (P, 96, 64), a view: patches overlap by half."""
-        frames = log_mel(moved(samples, self.device))  # (T, 64)
+        frames = log_mel(self.runner.moved(samples))  # (T, 64)
         return frames.unfold(0, _PATCH, _PATCH_HOP).transpose(1, 2)
 
 
