@@ -95,6 +95,18 @@ def accuracies(classifier: Classifier, tasks: Tasks, settings: Sequence[Any], ta
     return (predicted == tasks.query_labels).float().mean(-1)
 
 
+def logits_of(scores: Tensor, setting: Setting, tau: float) -> Tensor:
+    """Logits, whose softmax are probabilities, of scores (..., n_way): z . phi / tau.
+
+    Of a logistic regression its own decision values, -inf for a class without a label; where two
+    classes are left these are -f and f, with the probability 1 / (1 + exp(-f)) of the second.
+    """
+    if setting.start != "logistic":
+        return scores / tau
+    two = scores.isfinite().sum(-1, keepdim=True) == 2
+    return torch.where(two, scores / 2, scores)
+
+
 def _scores(learner: Learner, tasks: Tasks, settings: Sequence[Setting], tau: float) -> Tensor:
     """A task's own head and phi take n_steps Adam steps on the cross-entropy of its support."""
     x, own = _rows(learner, tasks.x)

@@ -1,0 +1,163 @@
+"""Answers as a table: a line for each input, and what may be expected of them."""
+
+import csv
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from xmg.cache import FeatureFile, XmgError, decode
+from xmg.engine.predict.classifier import CrossModalClassifier
+
+UNSURE: Final = "unsure"
+UNREADABLE: Final = "unreadable"
+COLUMNS: Final = (
+    "file", "label", "probability", "runner_up", "runner_up_probability", "answer", "possible",
+)  # fmt: skip
+_ROWS: Final = 4096
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """How often labels were right, with a 95% interval (Wilson, JASA 1927).
+
+    covered: how often the prediction set held the true class; sure: how often it held one alone.
+    """
+
+    n: int
+    right: int
+    low: float
+    high: float
+    covered: float
+    sure: float
+
+    @property
+    def accuracy(self) -> float:
+        """Share that is right."""
+        return self.right / self.n
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the table holds: counts by answer; truth where inputs were labelled all along."""
+
+    answers: dict[str, int]
+    n_unreadable: int
+    truth: Estimate | None
+
+
+def fit_on(classifier: CrossModalClassifier, labelled: FeatureFile) -> Estimate | None:
+    """Fit on the labelled rows of a file, and leave each of them out in turn.
+
+    Rows of one recording are left out together. A row counts where its class has others; None where
+    no class has. Raises XmgError where the file has no labels, or of one class alone.
+    """
+    rows = np.flatnonzero(labelled.labels >= 0)
+    names = [name for name in labelled.class_names(rows) if name is not None]
+    if len(set(names)) < 2:
+        raise XmgError(
+            f"{labelled.path} has labels of {len(set(names))} classes, and answers need two at "
+            "least. fix: a folder for each class, with one labelled file or more in it"
+        )
+    x, groups = labelled.take(rows), _groups(labelled, rows)
+    classifier.fit(x, names)
+    y = np.searchsorted(classifier.classes_, names)
+    pairs = Counter(zip(groups, names, strict=True))
+    sizes = Counter(names)
+    fair = [sizes[name] > pairs[group, name] for group, name in zip(groups, names, strict=True)]
+    if not any(fair):
+        return None
+    return estimate(classifier, classifier.leave_out(x, names, groups)[fair], y[fair])
+
+
+def estimate(
+    classifier: CrossModalClassifier, probabilities: Array, y: Any, coverage: float = 0.9
+) -> Estimate:
+    """Of probabilities (n, n_way) of rows whose true classes (n,) are known by number."""
+    right = int((probabilities.argmax(1) == y).sum())
+    interval = stats.binomtest(right, len(y)).proportion_ci(method="wilson")
+    sets = classifier.sets_of(probabilities, coverage)
+    covered, sure = float(sets[np.arange(len(y)), y].mean()), float((sets.sum(1) == 1).mean())
+    return Estimate(len(y), right, float(interval.low), float(interval.high), covered, sure)
+
+
+def write_answers(
+    classifier: CrossModalClassifier, inputs: FeatureFile, out: Path, coverage: float
+) -> Summary:
+    """Write a CSV of COLUMNS with a line for each input of a file, in its order; memory stays flat.
+
+    label: the likeliest class. answer: the same, or "unsure" where the prediction set of this
+    coverage holds more classes; possible: the set, the likeliest first, joined by "|". Inputs that
+    could not be read follow, with the answer "unreadable" and the reason in `possible`. The file
+    appears whole. Labels that inputs have already are compared where all are known classes.
+    """
+    counts: Counter[str] = Counter()
+    scored: list[tuple[Array, Any]] = []
+    partial = out.with_name(out.name + ".partial")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for rows, probabilities in _blocks(classifier, inputs):
+            lines = list(_lines(classifier, decode(inputs.ids[rows]), probabilities, coverage))
+            counts.update(line[COLUMNS.index("answer")] for line in lines)
+            writer.writerows(lines)
+            scored.append((probabilities, np.array(inputs.labels[rows])))
+        writer.writerows([name, *[""] * 4, UNREADABLE, why] for name, why in inputs.rejects)
+    partial.replace(out)
+    truth = _truth(classifier, inputs, scored, coverage)
+    return Summary(dict(counts), len(inputs.rejects), truth)
+
+
+def _blocks(
+    classifier: CrossModalClassifier, inputs: FeatureFile
+) -> Iterator[tuple[npt.NDArray[np.int64], Array]]:
+    for first in range(0, len(inputs), _ROWS):
+        rows = np.arange(first, min(first + _ROWS, len(inputs)))
+        yield rows, classifier.predict_proba(inputs.take(rows))
+
+
+def _lines(
+    classifier: CrossModalClassifier, names: Iterable[str], probabilities: Array, coverage: float
+) -> Iterator[list[str]]:
+    classes = [str(name) for name in classifier.classes_]
+    sets = classifier.sets_of(probabilities, coverage)
+    order = np.argsort(-probabilities, 1, kind="stable")
+    for name, p, held, ranked in zip(names, probabilities, sets, order.tolist(), strict=True):
+        first, second = ranked[:2]
+        possible = [classes[c] for c in ranked if held[c]]
+        yield [
+            name, classes[first], f"{p[first]:.4f}", classes[second], f"{p[second]:.4f}",
+            classes[first] if len(possible) == 1 else UNSURE, "|".join(possible),
+        ]  # fmt: skip
+
+
+def _truth(
+    classifier: CrossModalClassifier,
+    inputs: FeatureFile,
+    scored: Sequence[tuple[Array, Any]],
+    coverage: float,
+) -> Estimate | None:
+    """Against labels that the inputs came with; None where none, or some are of other classes."""
+    known = list(classifier.classes_)
+    numbers = [known.index(name) if name in known else -1 for name in inputs.classes]
+    labels = np.concatenate([np.empty(0, np.int64), *(labels for _, labels in scored)])
+    has = labels >= 0
+    y = np.array([*numbers, -1])[labels]
+    if not has.any() or (y[has] < 0).any():
+        return None
+    return estimate(classifier, np.concatenate([p for p, _ in scored])[has], y[has], coverage)
+
+
+def _groups(file: FeatureFile, rows: npt.NDArray[np.int64]) -> list[str]:
+    """The recording of each row; a row without one is its own."""
+    names = file.column("recording")
+    if names is None:
+        return [f"row {row}" for row in rows.tolist()]
+    found = decode(names[rows])
+    return [name or f"row {row}" for name, row in zip(found, rows.tolist(), strict=True)]
