@@ -16,6 +16,7 @@ from xmg.cli.extract import extract
 from xmg.cli.inspect import inspect
 from xmg.cli.meta_train import meta_train
 from xmg.cli.pair import pair
+from xmg.cli.predict import predict
 
 app = typer.Typer(
     name="xmg",
@@ -29,6 +30,7 @@ app.command()(extract)
 app.command()(encoders)
 app.command("meta-train")(meta_train)
 app.command()(evaluate)
+app.command()(predict)
 app.command()(inspect)
 app.command()(pair)
 app.command()(ablate)

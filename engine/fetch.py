@@ -64,8 +64,8 @@ def padded(sequences: Iterable[npt.NDArray[Any]], longest: int = 1, dim: int = 0
     more than 128: of longer ones frames are taken evenly. dim: D where there are none.
     """
     sequences = list(sequences)
-    dtype = sequences[0].dtype if len(sequences) else np.float32
-    dim = sequences[0].shape[1] if len(sequences) else dim
+    dtype = sequences[0].dtype if sequences else np.float32
+    dim = sequences[0].shape[1] if sequences else dim
     n_frames = min(max([longest, *map(len, sequences)]), _FRAMES)
     batch = np.zeros((len(sequences), n_frames, dim + 1), dtype)
     for to, frames in zip(batch, sequences, strict=True):

@@ -1,8 +1,9 @@
 """Answers as a table: a line for each input, and what may be expected of them."""
 
 import csv
+import io
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from xmg.cache import FeatureFile, XmgError, decode
+from xmg.cache.outputs import appearing
 from xmg.engine.predict.classifier import CrossModalClassifier
 
 UNSURE: Final = "unsure"
@@ -52,7 +54,9 @@ class Summary:
     truth: Estimate | None
 
 
-def fit_on(classifier: CrossModalClassifier, labelled: FeatureFile) -> Estimate | None:
+def fit_on(
+    classifier: CrossModalClassifier, labelled: FeatureFile, coverage: float
+) -> Estimate | None:
     """Fit on the labelled rows of a file, and leave each of them out in turn.
 
     Rows of one recording are left out together. A row counts where its class has others; None where
@@ -73,18 +77,8 @@ def fit_on(classifier: CrossModalClassifier, labelled: FeatureFile) -> Estimate 
     fair = [sizes[name] > pairs[group, name] for group, name in zip(groups, names, strict=True)]
     if not any(fair):
         return None
-    return estimate(classifier, classifier.leave_out(x, names, groups)[fair], y[fair])
-
-
-def estimate(
-    classifier: CrossModalClassifier, probabilities: Array, y: Any, coverage: float = 0.9
-) -> Estimate:
-    """Of probabilities (n, n_way) of rows whose true classes (n,) are known by number."""
-    right = int((probabilities.argmax(1) == y).sum())
-    interval = stats.binomtest(right, len(y)).proportion_ci(method="wilson")
-    sets = classifier.sets_of(probabilities, coverage)
-    covered, sure = float(sets[np.arange(len(y)), y].mean()), float((sets.sum(1) == 1).mean())
-    return Estimate(len(y), right, float(interval.low), float(interval.high), covered, sure)
+    p = classifier.leave_out(x, names, groups)[fair]
+    return _estimate(_tally(p, classifier.sets_of(p, coverage), y[fair]))
 
 
 def write_answers(
@@ -97,21 +91,53 @@ def write_answers(
     could not be read follow, with the answer "unreadable" and the reason in `possible`. The file
     appears whole. Labels that inputs have already are compared where all are known classes.
     """
-    counts: Counter[str] = Counter()
-    scored: list[tuple[Array, Any]] = []
-    partial = out.with_name(out.name + ".partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
+    answers: Counter[str] = Counter()
+    tally: Counter[str] = Counter()
+    numbers = _numbers(classifier, inputs)
+    with appearing(out) as raw:
+        text = io.TextIOWrapper(raw, encoding="utf-8", newline="")
+        writer = csv.writer(text)
         writer.writerow(COLUMNS)
-        for rows, probabilities in _blocks(classifier, inputs):
-            lines = list(_lines(classifier, decode(inputs.ids[rows]), probabilities, coverage))
-            counts.update(line[COLUMNS.index("answer")] for line in lines)
+        for rows, p in _blocks(classifier, inputs):
+            sets = classifier.sets_of(p, coverage)
+            lines = list(_lines(classifier, decode(inputs.ids[rows]), p, sets))
+            answers.update(line[COLUMNS.index("answer")] for line in lines)
             writer.writerows(lines)
-            scored.append((probabilities, np.array(inputs.labels[rows])))
+            if numbers is not None:
+                y = numbers[inputs.labels[rows]]
+                tally += _tally(p[y >= 0], sets[y >= 0], y[y >= 0])
         writer.writerows([name, *[""] * 4, UNREADABLE, why] for name, why in inputs.rejects)
-    partial.replace(out)
-    truth = _truth(classifier, inputs, scored, coverage)
-    return Summary(dict(counts), len(inputs.rejects), truth)
+        text.flush()
+        text.detach()
+    truth = _estimate(tally) if tally["n"] else None
+    return Summary(dict(answers), len(inputs.rejects), truth)
+
+
+def _tally(p: Array, sets: npt.NDArray[np.bool_], y: npt.NDArray[Any]) -> Counter[str]:
+    """Counts of probabilities and sets (n, n_way) of rows whose true classes (n,) are known."""
+    return Counter(
+        n=len(y),
+        right=int((p.argmax(1) == y).sum()),
+        covered=int(sets[np.arange(len(y)), y].sum()),
+        sure=int((sets.sum(1) == 1).sum()),
+    )
+
+
+def _estimate(tally: Counter[str]) -> Estimate:
+    n, right = tally["n"], tally["right"]
+    low, high = stats.binomtest(right, n).proportion_ci(method="wilson")
+    return Estimate(n, right, low, high, tally["covered"] / n, tally["sure"] / n)
+
+
+def _numbers(classifier: CrossModalClassifier, inputs: FeatureFile) -> npt.NDArray[np.int64] | None:
+    """Number of the class of each label that inputs came with, of -1 too: -1.
+
+    None where there are none, or some are of classes that are not asked for.
+    """
+    known = {str(name): c for c, name in enumerate(classifier.classes_)}
+    if not inputs.classes or not set(inputs.classes) <= set(known):
+        return None
+    return np.array([*(known[name] for name in inputs.classes), -1], np.int64)
 
 
 def _blocks(
@@ -123,10 +149,12 @@ def _blocks(
 
 
 def _lines(
-    classifier: CrossModalClassifier, names: Iterable[str], probabilities: Array, coverage: float
+    classifier: CrossModalClassifier,
+    names: Iterable[str],
+    probabilities: Array,
+    sets: npt.NDArray[np.bool_],
 ) -> Iterator[list[str]]:
     classes = [str(name) for name in classifier.classes_]
-    sets = classifier.sets_of(probabilities, coverage)
     order = np.argsort(-probabilities, 1, kind="stable")
     for name, p, held, ranked in zip(names, probabilities, sets, order.tolist(), strict=True):
         first, second = ranked[:2]
@@ -135,23 +163,6 @@ def _lines(
             name, classes[first], f"{p[first]:.4f}", classes[second], f"{p[second]:.4f}",
             classes[first] if len(possible) == 1 else UNSURE, "|".join(possible),
         ]  # fmt: skip
-
-
-def _truth(
-    classifier: CrossModalClassifier,
-    inputs: FeatureFile,
-    scored: Sequence[tuple[Array, Any]],
-    coverage: float,
-) -> Estimate | None:
-    """Against labels that the inputs came with; None where none, or some are of other classes."""
-    known = list(classifier.classes_)
-    numbers = [known.index(name) if name in known else -1 for name in inputs.classes]
-    labels = np.concatenate([np.empty(0, np.int64), *(labels for _, labels in scored)])
-    has = labels >= 0
-    y = np.array([*numbers, -1])[labels]
-    if not has.any() or (y[has] < 0).any():
-        return None
-    return estimate(classifier, np.concatenate([p for p, _ in scored])[has], y[has], coverage)
 
 
 def _groups(file: FeatureFile, rows: npt.NDArray[np.int64]) -> list[str]:
