@@ -12,6 +12,7 @@ from xmg.cli.console import RANK
 from xmg.cli.demo import demo
 from xmg.cli.encoders import encoders
 from xmg.cli.evaluate import evaluate
+from xmg.cli.export import export
 from xmg.cli.extract import extract
 from xmg.cli.inspect import inspect
 from xmg.cli.meta_train import meta_train
@@ -31,6 +32,7 @@ app.command()(encoders)
 app.command("meta-train")(meta_train)
 app.command()(evaluate)
 app.command()(predict)
+app.command()(export)
 app.command()(inspect)
 app.command()(pair)
 app.command()(ablate)

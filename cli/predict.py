@@ -10,16 +10,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from xmg.cache import FeatureFile
 from xmg.cache.outputs import check_free
 from xmg.cli.console import hints, say
-from xmg.cli.extracting import encode
+from xmg.cli.raw import Raw
 
 if TYPE_CHECKING:
-    from xmg.cache import FeatureSpec
     from xmg.engine.predict.calibration import Tuning
     from xmg.engine.predict.table import Estimate, Summary
-    from xmg.extract.types import Encoder
 
 _SHOWN: Final = 20  # classes
 
@@ -74,7 +71,7 @@ def predict(
     check_coverage(coverage)
     with hints.status(f"loading {model}"):
         loaded = load_model(model)
-    raw = _Raw(loaded.made_by, out, overwrite, encoder, weights, device)
+    raw = Raw(loaded.made_by, out, overwrite, encoder, weights, device)
     files = [raw.features(labelled, "labelled"), raw.features(inputs, "inputs")]
     for file in files:
         differs = check_features(loaded, file)
@@ -90,53 +87,13 @@ def predict(
     if as_json:
         say(json.dumps(_as_json(found, left_out, classifier.tuning_), indent=1))
         return
-    _print(found, coverage)
+    _print(found)
     _expect(left_out, found, classifier.tuning_, n_way)
     say(f"{out}: {sum(found.answers.values())} answers")
 
 
-class _Raw:
-    """Raw files to features, by the encoder that made the run's; loaded once, where needed."""
-
-    def __init__(
-        self,
-        spec: "FeatureSpec",
-        out: Path,
-        overwrite: bool,
-        encoder: str | None,
-        weights: Path | None,
-        device: str | None,
-    ) -> None:
-        self.spec, self.out, self.overwrite = spec, out, overwrite
-        self.name, self.weights, self.device = encoder, weights, device
-        self._encoder: Encoder | None = None
-
-    def features(self, data: Path, name: str) -> FeatureFile:
-        """A feature file as it is; of other data what `xmg extract` would write."""
-        if data.suffix in (".h5", ".hdf5") and not data.is_dir():
-            return FeatureFile(data)
-        from xmg.extract.spec import make_job
-
-        path = self.out.with_name(f"{self.out.name}.features") / f"{name}.h5"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        job = make_job(data=data, encoder=self.name or self.spec.encoder, out=path)
-        encode(job, self._load(), "overwrite" if self.overwrite else "update", False)
-        return FeatureFile(path)
-
-    def _load(self) -> "Encoder":
-        from xmg.extract.same_encoder import same_encoder
-
-        if self._encoder is None:
-            with hints.status(f"loading {self.spec.encoder}"):
-                self._encoder = same_encoder(
-                    self.spec, name=self.name, weights=self.weights, device=self.device
-                )
-        return self._encoder
-
-
-def _print(found: "Summary", coverage: float) -> None:
-    table = Table(title=f"answers; possible labels hold the true one in {coverage:.0%}")
-    table.title_justify = "left"
+def _print(found: "Summary") -> None:
+    table = Table()
     table.add_column("answer")
     table.add_column("inputs", justify="right")
     counts = sorted(found.answers.items(), key=lambda item: -item[1])

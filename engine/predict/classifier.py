@@ -41,8 +41,8 @@ class CrossModalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     >>> classifier.predict_proba(support).shape
     (6, 2)
 
-    After `fit`: classes_ (n_way,) sorted; n_features_in_; and with a run tuning_, how it answers,
-    with the accuracy to expect (`xmg.engine.predict.calibration.Tuning`).
+    After `fit`: classes_ (n_way,) sorted; n_features_in_; adapted_; and with a run model_ and
+    tuning_: how it answers, with the accuracy to expect (`xmg.engine.predict.calibration.Tuning`).
     """
 
     def __init__(self, run: str | Path | Model | None = None) -> None:
@@ -63,14 +63,14 @@ class CrossModalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if n_way < 2:
             raise ValueError(f"labels are of one class, {self.classes_[0]!r}; two are needed")
         self.tuning_ = tune(model, n_way, round(len(labels) / n_way)) if model else None
-        self._model = model
+        self.model_ = model
         self.adapted_ = self._adapt(x, torch.from_numpy(numbers))
         return self
 
     def predict_proba(self, X: Any) -> Array:
         """Probability of each class of classes_, (n, n_way) float64; calibrated with a run."""
         check_is_fitted(self)
-        x = self._checked(X, None, self._model)
+        x = self._checked(X, None, self.model_)
         with flushed_denormals():
             logits = torch.cat([self.adapted_.logits(part) for part in x.split(_ROWS)]).double()
         found: Array = self._probabilities(logits).numpy()
@@ -110,7 +110,7 @@ class CrossModalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         are left out together. A class all of whose rows are out has probability 0.
         """
         check_is_fitted(self)
-        x, labels = self._checked(X, y, self._model)
+        x, labels = self._checked(X, y, self.model_)
         numbers = torch.from_numpy(np.searchsorted(self.classes_, labels))
         names = np.arange(len(labels)) if groups is None else np.asarray(groups)
         found = torch.zeros(len(labels), len(self.classes_), dtype=torch.float64)
@@ -129,10 +129,10 @@ class CrossModalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     @flushed_denormals()
     def _adapt(self, x: Tensor, numbers: Tensor) -> Adapted:
         n_way = len(self.classes_)
-        if self._model is None or self.tuning_ is None:
+        if self.model_ is None or self.tuning_ is None:
             return adapt(_ALONE, x, numbers, n_way, CLASS_MEANS, _TAU)
-        learner, setting = self._model.learner_for(n_way), self.tuning_.setting
-        return adapt(learner, x, numbers, n_way, setting, self._model.config.tau)
+        learner, setting = self.model_.learner_for(n_way), self.tuning_.setting
+        return adapt(learner, x, numbers, n_way, setting, self.model_.config.tau)
 
     def _probabilities(self, logits: Tensor) -> Tensor:
         return self.tuning_.probabilities(logits) if self.tuning_ else logits.softmax(-1)

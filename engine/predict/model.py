@@ -72,10 +72,10 @@ def load_model(path: Path | str) -> Model:
 
 
 def _exported(path: Path) -> Model:
-    settings = read_card(path)["config"]
-    config = make_config(**settings)
+    found = read_description(path)
+    config = make_config(**found["config"])
     file = FeatureFile(path / VALIDATION)
-    pool = sealed(pool_of(file, file.classes), alone=True)
+    pool = sealed(pool_of(file, found["classes"]["validation"]), alone=True)
     state = load_state(path / WEIGHTS)
     if state.fronts.target.matrix.shape[0] != file.dim:
         raise XmgError(
@@ -84,11 +84,11 @@ def _exported(path: Path) -> Model:
     return Model(config, learner(state.theta, state.fronts, config), pool, file.spec)
 
 
-def read_card(path: Path) -> dict[str, Any]:
+def read_description(path: Path) -> dict[str, Any]:
     """model.json of an exported model. Raises XmgError where it is damaged or of the future."""
     try:
         found: dict[str, Any] = json.loads((path / MODEL).read_text(encoding="utf-8"))
-        version, _ = found["format"], found["config"]["n_way"]
+        version, _ = found["format"], found["classes"]["validation"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise XmgError(f"{path / MODEL} is damaged ({error!r}). fix: export it again") from error
     if version != FORMAT:

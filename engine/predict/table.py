@@ -60,16 +60,9 @@ def fit_on(
     """Fit on the labelled rows of a file, and leave each of them out in turn.
 
     Rows of one recording are left out together. A row counts where its class has others; None where
-    no class has. Raises XmgError where the file has no labels, or of one class alone.
+    no class has. Raises XmgError as `labelled_rows`.
     """
-    rows = np.flatnonzero(labelled.labels >= 0)
-    names = [name for name in labelled.class_names(rows) if name is not None]
-    if len(set(names)) < 2:
-        raise XmgError(
-            f"{labelled.path} has labels of {len(set(names))} classes, and answers need two at "
-            "least. fix: a folder for each class, with one labelled file or more in it"
-        )
-    x, groups = labelled.take(rows), _groups(labelled, rows)
+    x, names, groups = labelled_rows(labelled)
     classifier.fit(x, names)
     y = np.searchsorted(classifier.classes_, names)
     pairs = Counter(zip(groups, names, strict=True))
@@ -79,6 +72,21 @@ def fit_on(
         return None
     p = classifier.leave_out(x, names, groups)[fair]
     return _estimate(_tally(p, classifier.sets_of(p, coverage), y[fair]))
+
+
+def labelled_rows(file: FeatureFile) -> tuple[Any, list[str], list[str]]:
+    """Features, class names and recordings of the labelled rows.
+
+    Raises XmgError where labels are of fewer than two classes.
+    """
+    rows = np.flatnonzero(file.labels >= 0)
+    names = [name for name in file.class_names(rows) if name is not None]
+    if len(set(names)) < 2:
+        raise XmgError(
+            f"{file.path} has labels of {len(set(names))} classes, and answers need two at "
+            "least. fix: a folder for each class, with one labelled file or more in it"
+        )
+    return file.take(rows), names, _groups(file, rows)
 
 
 def write_answers(
