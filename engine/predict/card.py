@@ -1,6 +1,7 @@
 """The model card of an exported model (Mitchell et al., "Model cards", FAT* 2019)."""
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any, Final
 
 _UNKNOWN: Final = "not known to xmg; see where the weights come from"
@@ -12,7 +13,7 @@ license_name: see-below
 tags: [few-shot, cross-modal, meta-learning]
 ---
 
-# {name}
+# {title}
 
 Few-shot classification of `{target}` by {system}, which has borrowed from the labels of `{source}`:
 it adapts to 1 to 10 labels for each class of a new task.
@@ -65,7 +66,8 @@ def model_card(name: str, found: Mapping[str, Any], licences: Mapping[str, str])
     classes, config, data = found["classes"], found["config"], found["data"]
     best = found["accuracy"][0]
     return _TEMPLATE.format(
-        name=_plain(name),
+        title=_plain(name),
+        name=_code(name),
         system=_plain(config["system"]),
         source=_code(data["source"]["dataset"]),
         target=_code(data["target"]["dataset"]),
@@ -84,7 +86,7 @@ def model_card(name: str, found: Mapping[str, Any], licences: Mapping[str, str])
         n_tasks=best["n_tasks"],
         n_repeats=best["n_repeats"],
         licences="\n".join(
-            f"| encoder {side['encoder']} | {_plain(licences.get(side['encoder'], _UNKNOWN))} |"
+            f"| encoder {_plain(side['encoder'])} | {_plain(licences.get(side['encoder'], _UNKNOWN))} |"
             for side in data.values()
         ),
     )
@@ -119,10 +121,10 @@ def _names(names: Sequence[str]) -> str:
 
 def _plain(text: str) -> str:
     """A text that cannot steer Markdown."""
-    special = "\\`*_{}[]<>()#|!"
-    return "".join(f"\\{c}" if c in special else c if c.isprintable() else " " for c in text)
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return "".join(f"\\{c}" if c in "\\`*_[]#|!" else c for c in escape(printable))
 
 
 def _code(text: str) -> str:
     """The same, where names may hold anything but what ends code."""
-    return "".join(c for c in text if c.isprintable() and c not in "`|")
+    return "".join(c for c in text if c.isprintable() and c not in '`|"\\')

@@ -57,11 +57,11 @@ class CrossModalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         cannot be loaded, ValueError where X and y do not fit it.
         """
         model = self._load()
-        x, labels = self._checked(X, y, model)
+        x, labels = self._labelled(X, y, model)
         self.classes_, numbers = np.unique(labels, return_inverse=True)
         n_way = len(self.classes_)
         if n_way < 2:
-            raise ValueError(f"labels are of one class, {self.classes_[0]!r}; two are needed")
+            raise ValueError(f"labels are of one class, {self.classes_.item(0)!r}; two are needed")
         self.tuning_ = tune(model, n_way, round(len(labels) / n_way)) if model else None
         self.model_ = model
         self.adapted_ = self._adapt(x, torch.from_numpy(numbers))
@@ -70,15 +70,18 @@ class CrossModalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def predict_proba(self, X: Any) -> Array:
         """Probability of each class of classes_, (n, n_way) float64; calibrated with a run."""
         check_is_fitted(self)
-        x = self._checked(X, None, self.model_)
+        x = self._rows(X)
         with flushed_denormals():
-            logits = torch.cat([self.adapted_.logits(part) for part in x.split(_ROWS)]).double()
+            logits = torch.cat(
+                [self.adapted_.logits(part) for part in torch.split(x, _ROWS)]
+            ).double()
         found: Array = self._probabilities(logits).numpy()
         return found
 
     def predict(self, X: Any) -> Array:
         """The likeliest class of each row, (n,)."""
-        found: Array = self.classes_[self.predict_proba(X).argmax(1)]
+        p = self.predict_proba(X)
+        found: Array = self.classes_[p.argmax(1)]
         return found
 
     def predict_sets(self, X: Any, coverage: float = 0.9) -> npt.NDArray[np.bool_]:
@@ -110,7 +113,7 @@ class CrossModalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         are left out together. A class all of whose rows are out has probability 0.
         """
         check_is_fitted(self)
-        x, labels = self._checked(X, y, self.model_)
+        x, labels = self._labelled(X, y, self.model_)
         numbers = torch.from_numpy(np.searchsorted(self.classes_, labels))
         names = np.arange(len(labels)) if groups is None else np.asarray(groups)
         found = torch.zeros(len(labels), len(self.classes_), dtype=torch.float64)
@@ -137,21 +140,21 @@ class CrossModalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def _probabilities(self, logits: Tensor) -> Tensor:
         return self.tuning_.probabilities(logits) if self.tuning_ else logits.softmax(-1)
 
-    def _checked(self, X: Any, y: Any, model: Model | None) -> Any:
-        """X as raw rows that learners read, and y where it is given."""
+    def _labelled(self, X: Any, y: Any, model: Model | None) -> tuple[Tensor, Array]:
+        """X as raw rows that learners read, and labels."""
         X, y = _array(X), _array(y)
         if model and model.is_sequence:
-            return _sequences(X, y, model.dim)
-        fitting = y is not None
-        targets = {"y": y} if fitting else {}
-        found = validate_data(self, X, **targets, reset=fitting)
-        x, labels = found if fitting else (found, None)
-        if fitting:
-            check_classification_targets(labels)
-        if model and x.shape[1] != model.dim:
-            raise ValueError(f"X has {x.shape[1]} features, and the run reads {model.dim}")
-        x = torch.from_numpy(np.array(x, np.float32 if model else np.float64))
-        return (x, labels) if fitting else x
+            return _sequences(X, model.dim), _labels(y, len(X))
+        x, labels = validate_data(self, X, y)
+        check_classification_targets(labels)
+        return _vectors(x, model), labels
+
+    def _rows(self, X: Any) -> Tensor:
+        """X as raw rows that learners read."""
+        X = _array(X)
+        if self.model_ and self.model_.is_sequence:
+            return _sequences(X, self.model_.dim)
+        return _vectors(validate_data(self, X, reset=False), self.model_)
 
 
 _ALONE = Learner(torch.Tensor.contiguous)
@@ -175,7 +178,13 @@ def _array(values: Any) -> Any:
     return values.detach().cpu().numpy() if isinstance(values, Tensor) else values
 
 
-def _sequences(X: Any, y: Any, dim: int) -> Any:
+def _vectors(x: Array, model: Model | None) -> Tensor:
+    if model and x.shape[1] != model.dim:
+        raise ValueError(f"X has {x.shape[1]} features, and the run reads {model.dim}")
+    return torch.from_numpy(np.array(x, np.float32 if model else np.float64))
+
+
+def _sequences(X: Any, dim: int) -> Tensor:
     """A list of (T, D) arrays as padded sequences (n, L, D + 1)."""
     frames = [np.asarray(_array(one), np.float32) for one in X]
     for i, one in enumerate(frames):
@@ -183,11 +192,12 @@ def _sequences(X: Any, y: Any, dim: int) -> Any:
             raise ValueError(f"X[{i}] has the shape {one.shape}, and the run reads (T, {dim})")
         if not np.isfinite(one).all():
             raise ValueError(f"X[{i}] contains NaN or infinity")
-    x = padded(frames).float()
-    if y is None:
-        return x
+    return padded(frames)
+
+
+def _labels(y: Any, n: int) -> Array:
     labels = np.asarray(y)
-    if labels.shape != (len(frames),):
-        raise ValueError(f"y has the shape {labels.shape}, and X {len(frames)} sequences")
+    if labels.shape != (n,):
+        raise ValueError(f"y has the shape {labels.shape}, and X {n} sequences")
     check_classification_targets(labels)
-    return x, labels
+    return labels

@@ -20,7 +20,7 @@ FORMAT: Final = 1
 _ROUNDING: Final = ("compute",)
 
 
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False, weakref_slot=True)
 class Model:
     """What answers tasks of the target modality.
 
@@ -32,6 +32,9 @@ class Model:
     learner: Learner
     validation: Pool
     made_by: FeatureSpec
+
+    def __repr__(self) -> str:
+        return f"<{self.config.system} on {self.made_by.dataset} by {self.made_by.encoder}>"
 
     @property
     def dim(self) -> int:
