@@ -70,10 +70,17 @@ def _options(name: str, spec: FeatureSpec) -> dict[str, Any]:
     found = {
         "pooling": recipe.get("pooling"),
         "layers": ",".join(map(str, layers)) if layers else None,
-        "modality": recipe.get("modality"),
+        "modality": _modality(recipe),
     }
     takes = options_of(name)
     return {key: value for key, value in found.items() if key in takes and value is not None}
+
+
+def _modality(recipe: Mapping[str, Any]) -> str:
+    """What a recipe decodes: each modality has a key of its own."""
+    if "tokenizer" in recipe:
+        return "text"
+    return "audio" if "resample" in recipe else "image"
 
 
 def _recipe(preprocessing: Mapping[str, Any]) -> dict[str, Any]:

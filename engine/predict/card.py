@@ -86,8 +86,8 @@ def model_card(name: str, found: Mapping[str, Any], licences: Mapping[str, str])
         n_tasks=best["n_tasks"],
         n_repeats=best["n_repeats"],
         licences="\n".join(
-            f"| encoder {_plain(side['encoder'])} | {_plain(licences.get(side['encoder'], _UNKNOWN))} |"
-            for side in data.values()
+            f"| encoder {_plain(name)} | {_plain(licences.get(name, _UNKNOWN))} |"
+            for name in (side["encoder"] for side in data.values())
         ),
     )
 
@@ -116,7 +116,7 @@ def _accuracy(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _names(names: Sequence[str]) -> str:
-    return ", ".join(map(_code, names)) if len(names) <= 12 else "listed in `model.json`"
+    return ", ".join(map(_plain, names)) if len(names) <= 12 else "listed in `model.json`"
 
 
 def _plain(text: str) -> str:

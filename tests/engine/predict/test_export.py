@@ -73,12 +73,12 @@ def test_the_card_holds_the_figures(run, exported):
 
 def test_names_cannot_steer_the_card(exported):
     found = json.loads((exported / MODEL).read_text())
+    plain = MarkdownIt("commonmark").enable("table").render(model_card("x", found, {}))
     evil = "x`|<script>alert(1)</script>\n# heading"
     found["data"]["target"]["dataset"] = evil
     found["data"]["source"]["encoder"] = evil
     found["classes"]["test"] = [evil]
     page = MarkdownIt("commonmark").enable("table").render(model_card(evil, found, {evil: evil}))
-    plain = MarkdownIt("commonmark").enable("table").render(model_card("x", found, {}))
     assert "<script" not in page
     for tag in ("<h1", "<h2", "<tr", "<td", "<th", "<pre"):
         assert page.count(tag) == plain.count(tag) > 0
