@@ -31,15 +31,12 @@ class CrossModalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     run: a folder of `xmg meta-train` or of `xmg export`, or a Model. None is the classifier that
     knows no other modality: cosine to the class means of the features.
 
-    >>> import numpy as np
-    >>> rng = np.random.default_rng(0)
-    >>> support, labels = rng.normal(size=(6, 8)), ["bark"] * 3 + ["rain"] * 3
-    >>> support[3:] += 2
-    >>> classifier = CrossModalClassifier().fit(support, labels)
-    >>> classifier.predict(support[[0, 5]] + 0.1).tolist()
+    >>> support = [[2.0, 0.1], [1.8, 0.3], [0.2, 1.9]]
+    >>> classifier = CrossModalClassifier().fit(support, ["bark", "bark", "rain"])
+    >>> classifier.predict([[3.0, 0.5], [0.1, 0.7]]).tolist()
     ['bark', 'rain']
-    >>> classifier.predict_proba(support).shape
-    (6, 2)
+    >>> classifier.predict_proba([[1.0, 1.0]]).shape
+    (1, 2)
 
     After `fit`: classes_ (n_way,) sorted; n_features_in_; adapted_; and with a run model_ and
     tuning_: how it answers, with the accuracy to expect (`xmg.engine.predict.calibration.Tuning`).
