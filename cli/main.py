@@ -22,7 +22,12 @@ app = typer.Typer(
     help="Few-shot classification across modalities by meta-alignment.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        # to read an option without a default typer loads pydantic, long before any help
+        "default_map": {"cache": {"help": False}, "help": False}
+        | dict.fromkeys(("install_completion", "show_completion"), False),
+    },
 )
 app.command()(demo)
 app.command()(extract)
