@@ -19,6 +19,11 @@ def say(result: str) -> None:
         typer.echo(result)
 
 
+def shown(text: str) -> str:
+    """Text that cannot steer a terminal: what is not printable by its number."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[..., None]]:
     """Yield update(done, total, note=...); off a terminal only the finished bar is printed."""

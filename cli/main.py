@@ -10,6 +10,7 @@ from xmg.cli import cache
 from xmg.cli.ablate import ablate
 from xmg.cli.console import RANK
 from xmg.cli.demo import demo
+from xmg.cli.doctor import doctor
 from xmg.cli.encoders import encoders
 from xmg.cli.evaluate import evaluate
 from xmg.cli.extract import extract
@@ -37,6 +38,7 @@ app.command()(evaluate)
 app.command()(inspect)
 app.command()(pair)
 app.command()(ablate)
+app.command()(doctor)
 app.add_typer(cache.app)
 
 

@@ -36,7 +36,7 @@ ROOT = typer.main.get_command(app)
 LEAVES = dict(commands(ROOT))
 
 
-@pytest.mark.parametrize("words", [(), ("cache",), *LEAVES], ids=lambda words: " ".join(words))
+@pytest.mark.parametrize("words", [(), ("cache",), *LEAVES], ids=" ".join)
 def test_help_imports_nothing_heavy(words):
     ran = subprocess.run(
         [sys.executable, "-c", IMPORTED, *words], capture_output=True, text=True, check=True
@@ -51,23 +51,22 @@ def examples(command):
 
 
 def parsed(line):
-    """Parse a command line down to its last command, and run nothing; raises UsageError."""
+    """Parse a command line by its command's parser, and run nothing; raises UsageError."""
     name, *words = shlex.split(line)
     command = ROOT
     while hasattr(command, "commands"):
         name = words.pop(0)
         command = command.commands[name]
-    return command, command.make_context(name, words)
+    command.make_context(name, words)
 
 
-@pytest.mark.parametrize("words", LEAVES, ids=lambda words: " ".join(words))
+@pytest.mark.parametrize("words", LEAVES, ids=" ".join)
 def test_every_command_has_examples_that_it_takes(words):
     command = LEAVES[words]
     assert re.search(r"^Example: xmg ", command.help, re.MULTILINE)
     assert examples(command)[0].startswith(" ".join(["xmg", *words]))
     for line in examples(command):
-        meant, context = parsed(line)
-        assert meant.params and context.params or meant.name == "encoders"
+        parsed(line)
 
 
 @pytest.mark.parametrize(
