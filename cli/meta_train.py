@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from xmg.cache.errors import XmgError
+from xmg.cli.completion import SYSTEMS, of
 from xmg.cli.console import hints, parse_shots, progress_bar, say
 
 
@@ -22,10 +23,17 @@ def meta_train(
         Path | None, typer.Option(help="Weak pairs (TOML); without it equal ids are pairs.")
     ] = None,
     sets: Annotated[
-        str | None, typer.Option(help="Strong pairs form sets by source label, or each by id.")
+        str | None,
+        typer.Option(
+            help="Strong pairs form sets by source label, or each by id.",
+            autocompletion=of("label", "id", "clusters"),
+        ),
     ] = None,
     system: Annotated[
-        str | None, typer.Option(help="CROMA, or another system that xmg ablate trains.")
+        str | None,
+        typer.Option(
+            help="CROMA, or another system that xmg ablate trains.", autocompletion=of(*SYSTEMS)
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="The only source of randomness.")] = None,
     n_way: Annotated[int | None, typer.Option(help="Classes of a task.")] = None,

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from xmg.cache.errors import XmgError
+from xmg.cli.completion import text_encoders
 from xmg.cli.console import hints
 
 if TYPE_CHECKING:
@@ -77,7 +78,13 @@ def pair(
         Path | None, typer.Option(help="wordnet: a folder that holds corpora/wordnet.")
     ] = None,
     encoder: Annotated[
-        str | None, typer.Option("--encoder", "-e", help="text: a text encoder; default minilm.")
+        str | None,
+        typer.Option(
+            "--encoder",
+            "-e",
+            help="text: a text encoder; default minilm.",
+            autocompletion=text_encoders,
+        ),
     ] = None,
     corpus: Annotated[
         Path | None, typer.Option(help="cooccurrence: a text file, one document a line.")
