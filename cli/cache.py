@@ -32,6 +32,11 @@ Out = Annotated[Path, typer.Option("--out", "-o", help="The feature file to writ
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace other features.")]
 
 
+@app.callback()
+def _root(context: typer.Context) -> None:
+    hints.name(f"cache {context.invoked_subcommand}")
+
+
 @app.command()
 def info(
     path: File,
