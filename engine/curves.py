@@ -1,5 +1,6 @@
 """A run's metrics as TensorBoard curves, in RUN/tensorboard/."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,8 +33,12 @@ def curves(run: Path) -> Iterator[Callable[[], None]]:
             return
         rows, seen = read_metrics(run), size
         if writer is None:
-            n_drawn = _n_known(rows, _steps(run / FOLDER, read))
+            steps = _steps(run / FOLDER, read)
+            n_drawn = _n_known(rows, steps)
+            if n_drawn == len(rows) and max(steps) <= rows[-1]["iteration"]:
+                return
             first = rows[n_drawn - 1]["iteration"] + 1 if n_drawn else 0
+            _await_a_later_second(run / FOLDER)
             writer = make(str(run / FOLDER), purge_step=first)  # readers drop later points
         for row in rows[n_drawn:]:
             for name, value in numbers(row):
@@ -71,6 +76,19 @@ def _steps(folder: Path, read: Any) -> set[int]:
     found.Reload()
     drawn = _ALWAYS in found.Tags()["scalars"]
     return {event.step for event in found.Scalars(_ALWAYS)} if drawn else set()
+
+
+def _await_a_later_second(folder: Path) -> None:
+    """Return when a new file sorts last: its name begins with the second, and readers go by names.
+
+    After two seconds in any case: the clock of another machine may be ahead.
+    """
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        now = f"events.out.tfevents.{int(time.time()):010d}."
+        if not any(file.name > now for file in folder.glob("events.out.tfevents.*")):
+            return
+        time.sleep(0.05)
 
 
 def _size(path: Path) -> int:
