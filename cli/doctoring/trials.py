@@ -2,7 +2,8 @@
 
 `python -m xmg.cli.doctoring.trials MODULE...` writes a line of JSON before each trial,
 {"begin": MODULE}, and one after it: {"end": MODULE, "facts": {...}}, or "error" in place of facts,
-after which it stops: what a failed import leaves behind may break the next one.
+after which it stops: what a failed import leaves behind may break the next one. Packages are
+imported by name, since no other module of the command line may hold torch or h5py.
 """
 
 import json
@@ -17,22 +18,19 @@ Facts = dict[str, Any]
 
 def _torch() -> Facts:
     """Add two numbers on each device, and tell what the devices are."""
-    import torch
-
+    torch: Any = import_module("torch")
     torch.ones(2).add_(1)
     facts: Facts = {"version": torch.__version__, "cuda": torch.version.cuda, "devices": []}
     try:
-        torch.cuda.init()  # type: ignore[no-untyped-call]
+        torch.cuda.init()
         for i in range(torch.cuda.device_count()):
-            facts["devices"].append(_device(i))
+            facts["devices"].append(_device(torch, i))
     except Exception as error:  # no driver, or too old a one
         facts["reason"] = str(error)
     return facts
 
 
-def _device(i: int) -> Facts:
-    import torch
-
+def _device(torch: Any, i: int) -> Facts:
     major, minor = torch.cuda.get_device_capability(i)
     free, total = torch.cuda.mem_get_info(i)
     found: Facts = {"name": torch.cuda.get_device_name(i), "capability": f"{major}.{minor}"}
@@ -46,26 +44,25 @@ def _device(i: int) -> Facts:
 
 def _torchvision() -> Facts:
     """Run an operator of torchvision's own, which a build for another torch does not have."""
-    import torch
-    import torchvision
-
+    torch: Any = import_module("torch")
+    torchvision: Any = import_module("torchvision")
     torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
     return {}
 
 
 def _torchaudio() -> Facts:
-    import torch
-    import torchaudio.functional
-
-    torchaudio.functional.resample(torch.zeros(1, 64), 2, 1)
+    torch: Any = import_module("torch")
+    functional: Any = import_module("torchaudio.functional")
+    functional.resample(torch.zeros(1, 64), 2, 1)
     return {}
 
 
 def _transformers() -> Facts:
     """Import models: the package itself would load where these do not."""
-    from transformers import ASTModel, AutoModel, BertModel
-
-    return {"models": [kind.__name__ for kind in (ASTModel, AutoModel, BertModel)]}
+    transformers: Any = import_module("transformers")
+    for model in ("ASTModel", "AutoModel", "BertModel"):
+        getattr(transformers, model)
+    return {}
 
 
 def _numba() -> Facts:
@@ -80,8 +77,7 @@ def _numba() -> Facts:
 
 
 def _h5py() -> Facts:
-    import h5py
-
+    h5py: Any = import_module("h5py")
     with h5py.File("trial.h5", "w", driver="core", backing_store=False) as file:
         file["rows"] = [1.0, 2.0]
     return {"hdf5": h5py.version.hdf5_version}
