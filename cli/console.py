@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.status import Status
 
 from xmg.cli import progress
+from xmg.cli.escaping import lines_shown
 from xmg.cli.events import Events
 
 RANK: Final = int(os.environ.get("RANK", "0"))  # of the processes that torchrun starts
@@ -27,7 +28,7 @@ class Hints(Console):
     def print(self, *objects: Any, **options: Any) -> None:
         """Say what a person should know."""
         if self.events is None:
-            super().print(*objects, **options)
+            super().print(*map(_safe, objects), **options)
         elif not self.quiet:
             markup = options.get("markup")
             plain = (self.render_str(str(one), markup=markup).plain for one in objects)
@@ -44,7 +45,9 @@ class Hints(Console):
     def error(self, message: str) -> None:
         """Say what is wrong, in every process of several."""
         if self.events is None:
-            typer.echo(f"{f'[rank {RANK}] ' if RANK else ''}error: {message}", err=True)
+            typer.echo(
+                f"{f'[rank {RANK}] ' if RANK else ''}error: {lines_shown(message)}", err=True
+            )
         else:
             self.events.emit("error", message)
 
@@ -69,6 +72,10 @@ class Hints(Console):
             sys.stderr, self.events = self.events.finish(), None
 
 
+def _safe(one: Any) -> Any:
+    return lines_shown(one) if isinstance(one, str) else one
+
+
 hints = Hints(stderr=True, highlight=False, soft_wrap=True, quiet=RANK > 0)
 
 
@@ -76,11 +83,6 @@ def say(result: str) -> None:
     """Print a result, once however many processes share the work."""
     if RANK == 0:
         typer.echo(result)
-
-
-def shown(text: str) -> str:
-    """Text that cannot steer a terminal: what is not printable by its number."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 @contextmanager
@@ -95,7 +97,7 @@ def progress_bar(title: str) -> Iterator[progress.Update]:
         with progress.bar(title, hints) as update:
             yield update
     else:
-        with progress.lines(shown(title), lambda line: hints.print(line, markup=False)) as update:
+        with progress.lines(title, lambda line: hints.print(line, markup=False)) as update:
             yield update
 
 

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.text import Text
 
 from xmg import __version__
-from xmg.cli.console import hints, shown
+from xmg.cli.console import hints
+from xmg.cli.escaping import shown
 
 if TYPE_CHECKING:
     from xmg.cli.doctoring.finding import Finding

@@ -8,6 +8,7 @@ from typing import Final
 
 from rich.console import Console
 
+from xmg.cli.escaping import shown
 from xmg.cli.events import Events
 
 Update = Callable[..., None]  # update(done, total, note="")
@@ -34,7 +35,7 @@ def bar(title: str, console: Console) -> Iterator[Update]:
         TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(title, total=None, note="", visible=False)
+        task = progress.add_task(shown(title), total=None, note="", visible=False)
 
         def update(done: int, total: int, note: object = "") -> None:
             progress.update(task, completed=done, total=total, note=in_words(note), visible=True)
@@ -71,7 +72,7 @@ def events(title: str, log: Events) -> Iterator[Update]:
 
 def in_words(note: object) -> str:
     """A float is the best accuracy of meta-validation."""
-    return f"validation {note:.1%}" if isinstance(note, float) else str(note)
+    return f"validation {note:.1%}" if isinstance(note, float) else shown(str(note))
 
 
 def _share(done: int, total: int) -> float:
