@@ -20,6 +20,8 @@ _MODULES: Final = {  # where the name to import is another than that to install
     "scikit-learn": "sklearn",
 }
 _OF_TORCH: Final = (*FAMILY, "timm", "transformers", "safetensors", "tensorboard")
+_UNKNOWN: Final = "of unknown version"
+_LONGEST: Final = 400  # characters of an error
 _TOOLS: Final = ("all", "test")  # extras of extras, and for work on xmg itself
 
 
@@ -65,7 +67,14 @@ def check(asked: Wanted) -> tuple[list[Finding], dict[str, Outcome]]:
     reasons = misfits(builds())
     found = [_python(asked.python)]
     for extra, group in asked.groups.items():
-        found += _group(extra, group, tried, reasons)
+        found += _group(extra, group, tried)
+    once = {one.name: one for group in asked.groups.values() for one in group}
+    for one in once.values():
+        found += _package(one, tried.get(module_of(one.name)), reasons.get(one.name))
+    untried = [name for name, outcome in tried.items() if outcome.untried]
+    if untried:
+        what = f"not tried, since {tried[untried[0]].error}: {', '.join(untried)}"
+        found.append(Finding("warning", "packages", what, "mend that first"))
     return found, tried
 
 
@@ -85,12 +94,9 @@ def _python(wanted: str) -> Finding:
 
 
 def _group(
-    extra: str,
-    group: Sequence[Requirement],
-    tried: Mapping[str, Outcome],
-    reasons: Mapping[str, str],
+    extra: str, group: Sequence[Requirement], tried: Mapping[str, Outcome]
 ) -> Iterator[Finding]:
-    """A line for the packages that work, and one for each other matter."""
+    """A line for the packages that work, and one for those that are not there."""
     about = f"extra {extra}" if extra else "packages"
     missing = [one for one in group if module_of(one.name) not in tried]
     good = [one for one in group if one not in missing and not tried[module_of(one.name)].error]
@@ -100,35 +106,29 @@ def _group(
         names = ", ".join(one.name for one in missing)
         fix = f"pip install 'xmg[{extra}]'" if extra else _install(missing)
         yield Finding("ok" if extra else "problem", about, f"not installed: {names}", fix)
-    for one in group:
-        if one not in missing:
-            yield from _package(one, about, tried[module_of(one.name)], reasons.get(one.name))
 
 
-def _package(
-    one: Requirement, about: str, outcome: Outcome, misfit: str | None
-) -> Iterator[Finding]:
+def _package(one: Requirement, outcome: Outcome | None, misfit: str | None) -> Iterator[Finding]:
+    """What is wrong with a package that is there."""
+    if outcome is None or outcome.untried:
+        return
+    here = _version(one.name)
     fix = _install_family() if one.name in FAMILY else _install([one])
     if outcome.error:
-        first = outcome.error.splitlines()[0]
-        what = f"{one.name} {_version(one.name)} does not work: {first}"
-        untried = outcome.error.startswith("not tried")
-        yield Finding(
-            "problem", about, f"{what}; {misfit}" if misfit else what, "" if untried else fix
-        )
+        what = f"{here} does not work: {' '.join(outcome.error.split())[:_LONGEST]}"
+        yield Finding("problem", one.name, f"{what}; {misfit}" if misfit else what, fix)
         return
     if misfit:
-        yield Finding("warning", about, f"{misfit}; they load, and may fail in use", fix)
-    here = _version(one.name)
-    if here != "of unknown version" and not one.specifier.contains(here, prereleases=True):
-        yield Finding("warning", about, f"{one.name} {here}; xmg asks for {one.specifier}", fix)
+        yield Finding("warning", one.name, f"{misfit}; they load, and may fail in use", fix)
+    if here != _UNKNOWN and not one.specifier.contains(here, prereleases=True):
+        yield Finding("warning", one.name, f"{here}; xmg asks for {one.specifier}", fix)
 
 
 def _version(name: str) -> str:
     try:
-        return version(name) or "of unknown version"
+        return version(name) or _UNKNOWN
     except PackageNotFoundError:  # of another distribution, such as faiss-gpu
-        return "of unknown version"
+        return _UNKNOWN
 
 
 def _install(group: Sequence[Requirement]) -> str:
@@ -138,10 +138,11 @@ def _install(group: Sequence[Requirement]) -> str:
 
 
 def _install_family() -> str:
-    """All three at once, so that pip picks builds that fit."""
+    """All that are there at once, so that pip picks builds that fit."""
     asked = {one.name: one for group in (wanted() or _NOTHING).groups.values() for one in group}
-    names = " ".join(f"'{one.name}{one.specifier}'" for n in FAMILY if (one := asked.get(n)))
-    return f"pip install --upgrade --force-reinstall {names} (all from one index)"
+    family = [asked[name] for name in FAMILY if name in asked and _is_there(name)]
+    names = " ".join(f"'{one.name}{one.specifier}'" for one in family)
+    return f"pip install --upgrade --force-reinstall {names}  # all from one index"
 
 
 _NOTHING: Final = Wanted("", {})

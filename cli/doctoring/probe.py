@@ -15,10 +15,14 @@ TIMEOUT_S: Final = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a trial told: facts, or the error that ended it."""
+    """What a trial told: facts, or the error that ended it.
+
+    untried: what the package needs does not load, as the error says.
+    """
 
     facts: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None
+    untried: bool = False
 
 
 def outcomes(lanes: Sequence[Sequence[str]], timeout: float = TIMEOUT_S) -> dict[str, Outcome]:
@@ -45,7 +49,7 @@ def _lane(modules: Sequence[str], timeout: float) -> Iterator[tuple[str, Outcome
         yield from ((name, Outcome(error=how)) for name in stuck)
         left = [name for name in left if name not in ended and name not in stuck]
         if modules[0] in stuck or ended.get(modules[0], {}).get("error"):
-            skipped = Outcome(error=f"not tried, since {modules[0]} does not load")
+            skipped = Outcome(error=f"{modules[0]} does not load", untried=True)
             yield from ((name, skipped) for name in left)
             return
 

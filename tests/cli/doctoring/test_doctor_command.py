@@ -32,6 +32,11 @@ def doctor(folder, *words, fakes=()):
     )  # fmt: skip
 
 
+def installed(extra):
+    """Names that xmg's own metadata lists for an extra."""
+    return [one.name for one in packages.wanted().groups.get(extra, [])]
+
+
 def test_broken_packages_become_findings(tmp_path):
     fakes = [
         ("torch", "raise OSError('libcudart.so: \\x1b[31mcannot open\\x1b[0m')"),
@@ -41,14 +46,18 @@ def test_broken_packages_become_findings(tmp_path):
     ran = doctor(tmp_path, "--json", fakes=fakes)
     assert ran.returncode == 1 and "Traceback" not in ran.stderr
     whole = json.loads(ran.stdout)
-    problems = {one["what"]: one for one in whole["findings"] if one["status"] == "problem"}
+    problems = [one for one in whole["findings"] if one["status"] == "problem"]
     assert whole["status"] == "problem"
-    broken = {name: [p for w, p in problems.items() if w.startswith(name)] for name, _ in fakes}
-    assert "libcudart" in broken["torch"][0]["what"]
-    assert "torchvision" in broken["torch"][0]["fix"]
-    assert "numpy.dtype size changed" in broken["h5py"][0]["what"]
-    if find_spec("soxr"):
-        assert "SIGABRT" in broken["soxr"][0]["what"]
+    broken = {one["about"]: one for one in problems}
+    assert len(broken) == len(problems)  # each package is named once
+    assert "libcudart" in broken["torch"]["what"]
+    assert broken["torch"]["fix"].startswith("pip install --upgrade --force-reinstall 'torch")
+    assert "numpy.dtype size changed" in broken["h5py"]["what"]
+    assert "h5py" in broken["h5py"]["fix"]
+    if "soxr" in map(packages.module_of, installed("audio")):
+        assert "SIGABRT" in broken["soxr"]["what"]
+    untried = [one["what"] for one in whole["findings"] if "not tried" in one["what"]]
+    assert any("safetensors" in what and "torch does not load" in what for what in untried)
     abouts = {one["about"] for one in whole["findings"]}
     assert {"python", "cores", "memory", "disk here", "Hugging Face hub"} <= abouts
 
@@ -220,3 +229,17 @@ def test_a_quota_below_the_cores(tmp_path, monkeypatch, quota, status):
     monkeypatch.setattr(machine, "_QUOTA", tmp_path / "cpu.max")
     cores = next(one for one in machine.machine() if one.about == "cores")
     assert cores.status == status and ("0.5 cores" in cores.what) == (status == "warning")
+
+
+def test_a_build_that_does_not_fit_is_the_reason(monkeypatch):
+    one, reason = Requirement("torchvision>=0.1"), "torchvision is for the CPU alone"
+    monkeypatch.setattr(packages, "version", lambda name: "0.29.2")
+    failed = Outcome(error="RuntimeError: operator torchvision::nms\n\n  does not exist")
+    (found,) = packages._package(one, failed, reason)
+    assert (found.status, found.about) == ("problem", "torchvision")
+    assert found.what == (
+        "0.29.2 does not work: RuntimeError: operator torchvision::nms does not exist; " + reason
+    )
+    (found,) = packages._package(one, Outcome(), reason)
+    assert found.status == "warning" and reason in found.what and "pip install" in found.fix
+    assert not list(packages._package(one, Outcome(), None))
