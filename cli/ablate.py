@@ -1,12 +1,12 @@
 """xmg ablate."""
 
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xmg.cache.errors import XmgError
+from xmg.cli.completion import shipped_specs, specs
 from xmg.cli.console import hints, progress_bar
 
 if TYPE_CHECKING:
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 def ablate(
     spec: Annotated[
         str | None,
-        typer.Argument(help="A spec (TOML), or the name of a shipped one.", show_default=False),
+        typer.Argument(
+            help="A spec (TOML), or the name of a shipped one.",
+            show_default=False,
+            autocompletion=specs,
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Where results go; default: SPEC's name.")
@@ -36,7 +40,7 @@ def ablate(
     Example: xmg ablate text-to-speech --source text.h5 --target speech.h5 -j 2
     """
     if shipped:
-        for path in _shipped():
+        for path in shipped_specs():
             typer.echo(f"{path.stem:24} {path.read_text('utf-8').splitlines()[0].lstrip('# ')}")
         return
     if spec is None:
@@ -49,7 +53,12 @@ def ablate(
     from xmg.engine.ablation.spec import cells_of, read_spec
 
     chosen = read_spec(
-        path, here=path in _shipped(), source=source, target=target, concepts=concepts, seeds=seeds
+        path,
+        here=path in shipped_specs(),
+        source=source,
+        target=target,
+        concepts=concepts,
+        seeds=seeds,
     )
     cells = cells_of(chosen)
     check(cells)
@@ -65,15 +74,11 @@ def _find(spec: str) -> Path:
     """A file, else a shipped spec of that name."""
     if Path(spec).exists() or Path(spec).suffix:
         return Path(spec)
-    for path in _shipped():
+    for path in shipped_specs():
         if path.stem == spec:
             return path
-    names = ", ".join(path.stem for path in _shipped())
+    names = ", ".join(path.stem for path in shipped_specs())
     raise XmgError(f"no spec {spec!r}: neither a file nor one of {names}")
-
-
-def _shipped() -> list[Path]:
-    return sorted(Path(str(files("xmg.engine.ablation") / "specs")).glob("*.toml"))
 
 
 def _say(found: "list[Finished]", out: Path, written: list[Path]) -> None:

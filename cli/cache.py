@@ -4,16 +4,19 @@ import json
 import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from xmg.cache import FeatureFile, XmgError
+from xmg.cache.errors import XmgError
 from xmg.cli.console import hints
 from xmg.cli.exchange import export, import_, report, tell
+
+if TYPE_CHECKING:
+    from xmg.cache import FeatureFile
 
 app = typer.Typer(
     name="cache", help="Look into feature files, check, join, cut and exchange them.",
@@ -29,6 +32,11 @@ Out = Annotated[Path, typer.Option("--out", "-o", help="The feature file to writ
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace other features.")]
 
 
+@app.callback()
+def _root(context: typer.Context) -> None:
+    hints.name(f"cache {context.invoked_subcommand}")
+
+
 @app.command()
 def info(
     path: File,
@@ -38,6 +46,7 @@ def info(
 
     Example: xmg cache info photos.h5
     """
+    from xmg.cache import FeatureFile
     from xmg.cache.summary import summary
 
     found = summary(FeatureFile(path))
@@ -73,6 +82,7 @@ def merge(paths: Files, out: Out, overwrite: Overwrite = False) -> None:
 
     Example: xmg cache merge monday.h5 tuesday.h5 -o both.h5
     """
+    from xmg.cache import FeatureFile
     from xmg.cache.edit import merge as run
 
     files = [FeatureFile(path) for path in paths]
@@ -103,6 +113,7 @@ def select(
 
     One layer of several: xmg cache select states.h5 --part "layer 6 mean" -o layer6.h5
     """
+    from xmg.cache import FeatureFile
     from xmg.cache.edit import select as run
 
     if class_ is None and classes is None and ids is None and part is None:
@@ -132,6 +143,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _damages(path: Path) -> Iterator[str]:
+    from xmg.cache import FeatureFile
     from xmg.cache.verify import damages
 
     try:
@@ -144,7 +156,7 @@ def _damages(path: Path) -> Iterator[str]:
         yield f"cannot be read: {error.strerror or error}"
 
 
-def _ids_of(file: FeatureFile, dataset: str, first: int, last: int) -> str:
+def _ids_of(file: "FeatureFile", dataset: str, first: int, last: int) -> str:
     """The ids of damaged rows, such as ` (ids 'a' to 'b')`, where they belong to inputs."""
     if dataset == "frames":
         first, last = (file.offsets.searchsorted([first, last], "right") - 1).tolist()

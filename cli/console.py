@@ -1,16 +1,82 @@
-"""What commands share: progress bars on stderr, results on stdout."""
+"""What commands share: progress and hints on stderr, results on stdout."""
 
+import io
 import os
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.status import Status
+
+from xmg.cli import progress
+from xmg.cli.escaping import lines_shown
+from xmg.cli.events import Events
 
 RANK: Final = int(os.environ.get("RANK", "0"))  # of the processes that torchrun starts
-hints = Console(stderr=True, highlight=False, soft_wrap=True, quiet=RANK > 0)
+if os.environ.get("NO_COLOR"):  # bold and a moving cursor are escape sequences too
+    os.environ["TERM"] = "dumb"
+
+
+class Hints(Console):
+    """Stderr: lines for people or, after `log_json`, one JSON object a line."""
+
+    events: Events | None = None
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Say what a person should know."""
+        if self.events is None:
+            super().print(*map(_safe, objects), **options)
+        elif not self.quiet:
+            markup = options.get("markup")
+            plain = (self.render_str(str(one), markup=markup).plain for one in objects)
+            self.events.emit("hint", " ".join(plain).strip())
+
+    def status(self, status: Any, **options: Any) -> Status:
+        """Say what is under way, on a terminal by a spinner that then goes."""
+        if self.events is not None and not self.quiet:
+            self.events.emit("status", str(status))
+        if self.events is not None:
+            return Status(status, console=Console(file=io.StringIO()))
+        return super().status(status, **options)
+
+    def error(self, message: str) -> None:
+        """Say what is wrong, in every process of several."""
+        if self.events is None:
+            typer.echo(
+                f"{f'[rank {RANK}] ' if RANK else ''}error: {lines_shown(message)}", err=True
+            )
+        else:
+            self.events.emit("error", message)
+
+    def moves(self) -> bool:
+        """Whether a bar can be drawn: on a terminal, unless TERM=dumb or NO_COLOR are set."""
+        return sys.stderr.isatty() and not self.is_dumb_terminal
+
+    def log_json(self) -> None:
+        """From here on everything on stderr is JSON."""
+        if self.events is None:
+            self.events = Events(sys.stderr)
+            sys.stderr = self.events
+
+    def name(self, command: str) -> None:
+        """Say which command the events belong to."""
+        if self.events is not None:
+            self.events.command = command
+
+    def end_json(self) -> None:
+        """Give stderr back."""
+        if self.events is not None:
+            sys.stderr, self.events = self.events.finish(), None
+
+
+def _safe(one: Any) -> Any:
+    return lines_shown(one) if isinstance(one, str) else one
+
+
+hints = Hints(stderr=True, highlight=False, soft_wrap=True, quiet=RANK > 0)
 
 
 def say(result: str) -> None:
@@ -20,23 +86,19 @@ def say(result: str) -> None:
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[Callable[..., None]]:
-    """Yield update(done, total, note=...); off a terminal only the finished bar is printed."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Progress(*columns, console=hints) as progress:
-        task = progress.add_task(title, total=None, note="", visible=False)
-
-        def update(done: int, total: int, note: object = "") -> None:
-            text = f"validation {note:.1%}" if isinstance(note, float) else str(note)
-            progress.update(task, completed=done, total=total, note=text, visible=True)
-
-        yield update
+def progress_bar(title: str) -> Iterator[progress.Update]:
+    """Yield update(done, total, note=...): a bar on a terminal, else plain lines, or events."""
+    if hints.quiet:
+        yield lambda done, total, note="": None
+    elif hints.events is not None:
+        with progress.events(title, hints.events) as update:
+            yield update
+    elif hints.moves():
+        with progress.bar(title, hints) as update:
+            yield update
+    else:
+        with progress.lines(title, lambda line: hints.print(line, markup=False)) as update:
+            yield update
 
 
 def parse_shots(value: str | None) -> tuple[int, ...] | None:

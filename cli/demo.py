@@ -25,6 +25,8 @@ def demo(
 
     Makes 89 languages x 50 pairs of text (CLDR place names) and speech (eSpeak NG), then runs
     the commands that you would: extract, meta-train, evaluate on languages never seen.
+
+    Example: xmg demo --folder languages --n-runs 1
     """
     began = time.monotonic()
     text, speech = _corpus(folder / "corpus", seed)

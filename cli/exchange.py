@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xmg.cache import FeatureFile, XmgError
+from xmg.cache.errors import XmgError
 from xmg.cli.console import hints
 
 if TYPE_CHECKING:
+    from xmg.cache import FeatureFile
     from xmg.cache.exchange.arrays import Table
 
 
@@ -23,6 +24,7 @@ def export(
 
     Example: xmg cache export photos.h5 photos.parquet
     """
+    from xmg.cache import FeatureFile
     from xmg.cache.exchange.export import export as run
 
     for written in run(FeatureFile(path), out, overwrite=overwrite, notify=tell):
@@ -94,7 +96,7 @@ def import_(
     report(file)
 
 
-def report(file: FeatureFile) -> None:
+def report(file: "FeatureFile") -> None:
     """Say on stdout what was written."""
     kind = "sequences" if file.is_sequence else "rows"
     typer.echo(f"{file.path}: {len(file)} {kind} x {file.dim}, {len(file.classes)} classes")

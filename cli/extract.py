@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from xmg.cli.completion import LAYOUTS, encoders, of
 from xmg.cli.extracting import each, encode, foresee
 
 if TYPE_CHECKING:
@@ -23,7 +24,12 @@ def extract(
     ],
     encoder: Annotated[
         str | None,
-        typer.Option("--encoder", "-e", help="A frozen encoder, such as resnet50 or yamnet."),
+        typer.Option(
+            "--encoder",
+            "-e",
+            help="A frozen encoder, such as resnet50 or yamnet.",
+            autocompletion=encoders,
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The feature file to write (.h5).")
@@ -31,7 +37,8 @@ def extract(
     layout: Annotated[
         str | None,
         typer.Option(
-            help="auto (default), folder, manifest, esc50, cifar, yummly28k or wilderness."
+            help="auto (default), folder, manifest, esc50, cifar, yummly28k or wilderness.",
+            autocompletion=of(*LAYOUTS),
         ),
     ] = None,
     id_column: Annotated[str | None, typer.Option(help="Manifest column of ids.")] = None,
@@ -44,18 +51,28 @@ def extract(
     ] = None,
     pooling: Annotated[
         str | None,
-        typer.Option(help="Transformers: mean, cls, pooler or none (sequences); or mean,cls."),
+        typer.Option(
+            help="Transformers: mean, cls, pooler or none (sequences); or mean,cls.",
+            autocompletion=of("mean", "cls", "pooler", "none"),
+        ),
     ] = None,
     layers: Annotated[
         str | None, typer.Option(help="Transformers: blocks to read, such as 6,12.")
     ] = None,
     modality: Annotated[
-        str | None, typer.Option(help="Of an hf: model with several: image, text or audio.")
+        str | None,
+        typer.Option(
+            help="Of an hf: model with several: image, text or audio.",
+            autocompletion=of("image", "text", "audio"),
+        ),
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="A torch device; by default CUDA where present.")
     ] = None,
-    dtype: Annotated[str | None, typer.Option(help="float16 (default) or float32.")] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="float16 (default) or float32.", autocompletion=of("float16", "float32")),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Decoding threads; by default one per core.")
     ] = None,

@@ -1,6 +1,7 @@
 """The `xmg` command. Heavy libraries load inside a command, so that help answers at once."""
 
 import sys
+import traceback
 
 import typer
 
@@ -8,8 +9,9 @@ from xmg import __version__
 from xmg.cache.errors import XmgError
 from xmg.cli import cache
 from xmg.cli.ablate import ablate
-from xmg.cli.console import RANK
+from xmg.cli.console import hints
 from xmg.cli.demo import demo
+from xmg.cli.doctor import doctor
 from xmg.cli.encoders import encoders
 from xmg.cli.evaluate import evaluate
 from xmg.cli.export import export
@@ -24,7 +26,12 @@ app = typer.Typer(
     help="Few-shot classification across modalities by meta-alignment.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        # to read an option without a default typer loads pydantic, long before any help
+        "default_map": {"cache": {"help": False}, "help": False}
+        | dict.fromkeys(("install_completion", "show_completion"), False),
+    },
 )
 app.command()(demo)
 app.command()(extract)
@@ -36,6 +43,7 @@ app.command()(export)
 app.command()(inspect)
 app.command()(pair)
 app.command()(ablate)
+app.command()(doctor)
 app.add_typer(cache.app)
 
 
@@ -45,13 +53,26 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _log_json(wanted: bool) -> None:
+    if wanted:
+        hints.log_json()
+
+
 @app.callback()
 def _root(
+    context: typer.Context,
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Print the version."
     ),
+    log_json: bool = typer.Option(
+        False,
+        "--log-json",
+        callback=_log_json,
+        is_eager=True,
+        help="Progress and hints as JSON lines on stderr: xmg --log-json COMMAND.",
+    ),
 ) -> None:
-    pass
+    hints.name(context.invoked_subcommand or "")
 
 
 def main() -> None:
@@ -59,13 +80,20 @@ def main() -> None:
     try:
         app()
     except XmgError as error:
-        typer.echo(f"{f'[rank {RANK}] ' if RANK else ''}error: {error}", err=True)
+        hints.error(str(error))
         sys.exit(1)
     except OSError as error:  # no permission, a full disk, a file where a folder should be
-        if error.filename is None and error.strerror is None:
+        if hints.events is None and error.filename is None and error.strerror is None:
             raise
-        typer.echo(f"error: {error.strerror}: {error.filename or 'while writing'}", err=True)
+        hints.error(f"{error.strerror or error}: {error.filename or 'while writing'}")
         sys.exit(1)
+    except Exception:
+        if hints.events is None:
+            raise
+        hints.error(traceback.format_exc())
+        sys.exit(1)
+    finally:
+        hints.end_json()
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
 """xmg meta-train."""
 
 import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from xmg.cache.errors import XmgError
-from xmg.cli.console import hints, parse_shots, progress_bar, say
+from xmg.cli.completion import SYSTEMS, of
+from xmg.cli.console import RANK, hints, parse_shots, progress_bar, say
 
 
 def meta_train(
@@ -22,10 +25,17 @@ def meta_train(
         Path | None, typer.Option(help="Weak pairs (TOML); without it equal ids are pairs.")
     ] = None,
     sets: Annotated[
-        str | None, typer.Option(help="Strong pairs form sets by source label, or each by id.")
+        str | None,
+        typer.Option(
+            help="Strong pairs form sets by source label, or each by id.",
+            autocompletion=of("label", "id", "clusters"),
+        ),
     ] = None,
     system: Annotated[
-        str | None, typer.Option(help="CROMA, or another system that xmg ablate trains.")
+        str | None,
+        typer.Option(
+            help="CROMA, or another system that xmg ablate trains.", autocompletion=of(*SYSTEMS)
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="The only source of randomness.")] = None,
     n_way: Annotated[int | None, typer.Option(help="Classes of a task.")] = None,
@@ -35,10 +45,15 @@ def meta_train(
     config: Annotated[
         Path | None, typer.Option(help="Any further settings (TOML); options above win.")
     ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Draw metrics in RUN/tensorboard/ too.")
+    ] = False,
 ) -> None:
     """Meta-train on two feature files; continues where an interrupted run stopped.
 
     Example: xmg meta-train text.h5 speech.h5 --run runs/speech
+
+    With curves: xmg meta-train text.h5 speech.h5 --run runs/speech --tensorboard
     """
     from xmg.engine.config import make_config
     from xmg.engine.run import read_metrics
@@ -61,8 +76,13 @@ def meta_train(
         if "sets" in settings:
             raise typer.BadParameter("`sets` is for strong pairs; concepts name the sets already")
     whole = make_config(**settings | {"source": source.resolve(), "target": target.resolve()})
-    with progress_bar("meta-train") as update:
-        best = train(whole, run, update)
+    with progress_bar("meta-train") as update, _curves(run, tensorboard) as follow:
+
+        def progress(done: int, total: int, accuracy: float) -> None:
+            update(done, total, accuracy)
+            follow()
+
+        best = train(whole, run, progress)
     say(
         f"{run}: best at meta-iteration {best.iteration} of {whole.iterations}, "
         f"meta-validation accuracy {best.best_accuracy:.1%}"
@@ -70,6 +90,18 @@ def meta_train(
     solvers = read_metrics(run)[-1].get("solvers", {})
     hints.print("inner steps: " + ", ".join(f"{k} by the {v} solver" for k, v in solvers.items()))
     hints.print(f"next: xmg evaluate {run}", markup=False)
+
+
+@contextmanager
+def _curves(run: Path, wanted: bool) -> Iterator[Callable[[], None]]:
+    """What draws the metrics, in one process of several; it does nothing where not wanted."""
+    if not wanted or RANK:
+        yield lambda: None
+        return
+    from xmg.engine.curves import curves
+
+    with curves(run) as follow:
+        yield follow
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -11,15 +11,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from xmg.cache import FeatureFile, XmgError, decode
-from xmg.cache.outputs import check_free, required_file
-from xmg.cache.pairs import join_ids
+from xmg.cache.errors import XmgError
+from xmg.cli.completion import text_encoders
 from xmg.cli.console import hints
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from xmg.cache import FeatureFile
     from xmg.engine.mining.links import Concept
     from xmg.engine.mining.similarity import Similarity
 
@@ -78,7 +78,13 @@ def pair(
         Path | None, typer.Option(help="wordnet: a folder that holds corpora/wordnet.")
     ] = None,
     encoder: Annotated[
-        str | None, typer.Option("--encoder", "-e", help="text: a text encoder; default minilm.")
+        str | None,
+        typer.Option(
+            "--encoder",
+            "-e",
+            help="text: a text encoder; default minilm.",
+            autocompletion=text_encoders,
+        ),
     ] = None,
     corpus: Annotated[
         Path | None, typer.Option(help="cooccurrence: a text file, one document a line.")
@@ -99,6 +105,9 @@ def pair(
 
     Example: xmg pair photos.h5 sounds.h5 --by wordnet -o concepts.toml
     """
+    from xmg.cache import FeatureFile
+    from xmg.cache.outputs import check_free
+
     given = {
         "min_similarity": min_similarity, "margin": margin, "max_concepts": max_concepts,
         "wordnet": wordnet, "encoder": encoder, "corpus": corpus, "key": key, "sets": sets,
@@ -134,7 +143,7 @@ def _check(by: By, out: Path, options: dict[str, Any]) -> None:
         raise typer.BadParameter(f"--by {by} writes {suffix}, so give -o a name that ends in it")
 
 
-def _refuse_same(source: FeatureFile, target: FeatureFile) -> None:
+def _refuse_same(source: "FeatureFile", target: "FeatureFile") -> None:
     if source.fingerprint == target.fingerprint:
         raise XmgError(
             f"{source.path} and {target.path} hold the same features. "
@@ -143,8 +152,8 @@ def _refuse_same(source: FeatureFile, target: FeatureFile) -> None:
 
 
 def _write_concepts(
-    source: FeatureFile,
-    target: FeatureFile,
+    source: "FeatureFile",
+    target: "FeatureFile",
     out: Path,
     by: By,
     options: dict[str, Any],
@@ -184,7 +193,7 @@ def _print_left(n_source: int, n_target: int, similarity: "Similarity") -> None:
         )
 
 
-def _filled_classes(file: FeatureFile) -> list[str]:
+def _filled_classes(file: "FeatureFile") -> list[str]:
     """Classes with rows: a concept of a class without any could not be trained on."""
     ends = file.class_offsets
     return [name for name, n in zip(file.classes, ends[1:] - ends[:-1], strict=True) if n]
@@ -197,6 +206,7 @@ def _similarity(names: Sequence[str], by: By, options: dict[str, Any]) -> "Simil
         with hints.status("reading WordNet"):
             return by_wordnet(names, options.get("wordnet"))
     if by == By.COOCCURRENCE:
+        from xmg.cache.outputs import required_file
         from xmg.engine.mining.cooccurrence import by_cooccurrence
 
         return by_cooccurrence(names, _documents(required_file(options["corpus"])))
@@ -233,8 +243,8 @@ def _documents(path: Path) -> Iterator[str]:
 
 
 def _write_table(
-    source: FeatureFile,
-    target: FeatureFile,
+    source: "FeatureFile",
+    target: "FeatureFile",
     out: Path,
     by: By,
     options: dict[str, Any],
@@ -258,8 +268,10 @@ def _write_table(
 
 
 def _clustered(
-    source: FeatureFile, target: FeatureFile, options: dict[str, Any]
+    source: "FeatureFile", target: "FeatureFile", options: dict[str, Any]
 ) -> list[tuple[object, ...]]:
+    from xmg.cache import decode
+    from xmg.cache.pairs import join_ids
     from xmg.engine.mining.clusters import cluster_sets, default_n_sets
 
     s_rows, _ = join_ids(source, target)

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from xmg.cache import XmgError
-from xmg.extract.types import Encoder, Modality
+
+if TYPE_CHECKING:
+    from xmg.extract.types import Encoder, Modality
 
 __all__ = ["ENCODERS", "PUBLISHED", "check_encoder", "load_encoder", "options_of"]
 
@@ -27,7 +29,7 @@ class Published:
     """A named encoder: its loader, and what a person wants to know before choosing it."""
 
     loader: Loader
-    modality: Modality
+    modality: "Modality"
     dim: int
     reads: str
     licence: str  # of the weights
@@ -92,7 +94,7 @@ def load_encoder(
     modality: str | None = None,
     device: str | None = None,
     trust_remote_code: bool = False,
-) -> Encoder:
+) -> "Encoder":
     """Return the frozen encoder `name`.
 
     One of ENCODERS; `hf:MODEL`, a Hugging Face name or local folder (a name with a slash may stand
@@ -151,7 +153,7 @@ def _find(name: str) -> tuple[Loader, str]:
     )
 
 
-def _load(name: str, loader: Loader, model: str, options: dict[str, Any]) -> Encoder:
+def _load(name: str, loader: Loader, model: str, options: dict[str, Any]) -> "Encoder":
     try:
         module = import_module(f"xmg.extract.encoders.{loader.module}")
         positional = () if loader.module == "ngrams" else (model,)

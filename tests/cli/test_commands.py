@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 
 import pytest
 
@@ -201,8 +202,24 @@ def test_evaluate_names_what_is_wrong(xmg, features, tmp_path):
     assert status == 1 and str(target) in err
 
 
+def test_curves_for_tensorboard(xmg, features, tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard")
+    source, target = features("source", texts()), features("target", texts(prefix="x"))
+    run = tmp_path / "run"
+    words = ("meta-train", source, target, "--run", run, *SMALL, "--tensorboard")
+    with monkeypatch.context() as absent:
+        absent.setitem(sys.modules, "torch.utils.tensorboard", None)
+        status, out, err = xmg(*words)
+    assert status == 1 and not out and "pip install 'xmg[tensorboard]'" in err
+    assert not run.exists()
+    assert xmg(*words)[0] == 0
+    (curves,) = (run / "tensorboard").iterdir()
+    assert b"validation_accuracy" in curves.read_bytes()
+    assert xmg("evaluate", run, "--shots", "1")[0] == 0
+
+
 @pytest.mark.parametrize("command", ["", "demo", "extract", "meta-train", "evaluate"])
 def test_help(xmg, command):
     status, out, _ = xmg(*command.split(), "--help")
     assert status == 0 and "Usage" in out
-    assert not command or command == "demo" or "Example: xmg" in out
+    assert not command or "Example: xmg" in out

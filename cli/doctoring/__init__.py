@@ -1,0 +1,1 @@
+"""What `xmg doctor` looks at: packages, devices, disks and caches, each said as a finding."""
