@@ -8,6 +8,7 @@ from xmg import __version__
 from xmg.cache.errors import XmgError
 from xmg.cli import cache
 from xmg.cli.ablate import ablate
+from xmg.cli.advise import advise
 from xmg.cli.console import RANK
 from xmg.cli.demo import demo
 from xmg.cli.encoders import encoders
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(extract)
 app.command()(encoders)
+app.command()(advise)
 app.command("meta-train")(meta_train)
 app.command()(evaluate)
 app.command()(inspect)

@@ -1,13 +1,12 @@
 """xmg meta-train."""
 
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from xmg.cache.errors import XmgError
 from xmg.cli.console import hints, parse_shots, progress_bar, say
+from xmg.cli.settings import settings_of
 
 
 def meta_train(
@@ -40,7 +39,6 @@ def meta_train(
 
     Example: xmg meta-train text.h5 speech.h5 --run runs/speech
     """
-    from xmg.engine.config import make_config
     from xmg.engine.run import read_metrics
     from xmg.engine.train import meta_train as train
 
@@ -54,13 +52,7 @@ def meta_train(
         "iterations": iterations,
         "concepts": concepts,
     }
-    settings = _read_toml(config) if config else {}
-    settings |= {name: value for name, value in options.items() if value is not None}
-    if settings.get("concepts"):
-        settings["concepts"] = Path(settings["concepts"]).resolve()
-        if "sets" in settings:
-            raise typer.BadParameter("`sets` is for strong pairs; concepts name the sets already")
-    whole = make_config(**settings | {"source": source.resolve(), "target": target.resolve()})
+    whole = settings_of(source, target, config, options)
     with progress_bar("meta-train") as update:
         best = train(whole, run, update)
     say(
@@ -70,10 +62,3 @@ def meta_train(
     solvers = read_metrics(run)[-1].get("solvers", {})
     hints.print("inner steps: " + ", ".join(f"{k} by the {v} solver" for k, v in solvers.items()))
     hints.print(f"next: xmg evaluate {run}", markup=False)
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise XmgError(f"{path} is not a readable TOML file: {error}") from error
