@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+from torch import Tensor
 
 from xmg.cache import XmgError
 from xmg.cache.pairs import Rows
@@ -28,11 +29,12 @@ from xmg.engine.compute import flushed_denormals
 from xmg.engine.config import Config
 from xmg.engine.evaluate import plainest
 from xmg.engine.fronts import Fronts
-from xmg.engine.learner import Classifier
+from xmg.engine.learner import Classifier, Learner, Setting
 from xmg.engine.methods import class_mean, maps
-from xmg.engine.methods.system import unlabelled
+from xmg.engine.methods.system import learner, unlabelled
 from xmg.engine.problem import open_problem
 from xmg.engine.set_statistics import pair_statistics
+from xmg.engine.starts import aligned as aligned_start
 from xmg.engine.streams import Stream, generator
 from xmg.engine.tasks import Tasks
 from xmg.engine.thinning import fewer_sets
@@ -45,6 +47,7 @@ _LEAST_CLASSES = 3  # of an interval over classes
 _HALVINGS = 4  # of the number of sets
 _DRAWS = 2  # of fewer sets
 _POINTS = 3  # of a fit
+_STEPS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +79,20 @@ class Advice:
     gains: Sequence[Gain]
     labels_law: Law | None
     sets_laws: Mapping[int, Law | None]  # by shots; None where the sets are too few
-    overall: Interval  # difference, mean over shot counts
-    system: System
+    overall: Interval  # aligned - target alone, mean over shot counts
+    adapted: Interval | None  # CROMA before training - aligned; None where that is no question
 
     @property
     def sure(self) -> bool:
-        """Whether the interval of the difference leaves 0 out."""
+        """Whether the interval of the overall difference leaves 0 out."""
         return self.overall.low > 0 or self.overall.high < 0
+
+    @property
+    def system(self) -> System:
+        """The simplest row that no other one is clearly better than."""
+        if self.overall.low <= 0:
+            return "class-mean-whitened"
+        return "croma" if self.adapted and self.adapted.low > 0 else "canonical"
 
 
 @flushed_denormals()
@@ -113,21 +123,43 @@ def _advise(
             f"{len(classes)} classes are held out for meta-validation, and an interval over "
             f"classes takes {_LEAST_CLASSES}. fix: give the split more classes"
         )
-    progress(0, 4, "how alike the spaces are")
+    progress(0, _STEPS, "how alike the spaces are")
     alike = likeness(train, config)
     tasks = curve_tasks(validation, config)
     trial = _Trial(tasks, class_numbers_of(next(iter(tasks.values())), classes), config)
-    progress(1, 4, "the target alone")
+    progress(1, _STEPS, "the target alone")
     curve = trial.measure(class_mean.whitened(target, config), list(tasks))
-    progress(2, 4, "with all pairs")
+    progress(2, _STEPS, "with all pairs")
     fitted = list(maps.fitted(train, config))
-    candidates = [maps.canonical(fronts.target, pair, config) for fronts, pair in fitted]
-    aligned = trial.measure([c for part in candidates for c in part], config.shots)
-    progress(3, 4, "with fewer pairs")
-    chosen = trial.choose([c for part in candidates for c in part]) // len(candidates[0])
-    errors = _errors_by_sets(train, fitted[chosen][0], trial, {len(train.sets): aligned})
-    progress(4, 4, "done")
-    return _concluded(alike, trial, curve, aligned, errors, config)
+    rows = [maps.canonical(fronts.target, pair, config) for fronts, pair in fitted]
+    candidates = [one for part in rows for one in part]
+    aligned = trial.measure(candidates, config.shots)
+    fronts, _ = fitted[trial.choose(candidates) // len(rows[0])]
+    progress(3, _STEPS, "with fewer pairs")
+    errors = _errors_by_sets(train, fronts, trial, aligned)
+    overall = interval((aligned - _at(curve, trial)).mean(0))
+    progress(4, _STEPS, "with CROMA's classifiers")
+    adapted = None
+    if overall.low > 0 and not train.target.is_sequence:
+        begun = trial.measure([_begun(train, fronts, config)], config.shots)
+        adapted = interval((begun - aligned).mean(0))
+    progress(_STEPS, _STEPS, "done")
+    return Advice(
+        likeness=alike,
+        n_classes=curve.shape[1],
+        n_tasks=len(trial.classes),
+        n_way=config.n_way,
+        n_sets=len(train.sets),
+        curve=dict(zip(tasks, curve.mean(1).tolist(), strict=True)),
+        gains=_gains(trial, curve, aligned),
+        labels_law=_law([config.n_way * k for k in tasks], 1 - curve.mean(1)),
+        sets_laws={
+            k: _law(list(errors), np.array([e[i] for e in errors.values()]))
+            for i, k in enumerate(config.shots)
+        },
+        overall=overall,
+        adapted=adapted,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +182,30 @@ class _Trial:
         return plainest(np.mean(found, axis=(0, 3)))
 
 
+@dataclass(frozen=True, slots=True)
+class _Still:
+    """A learner without the settings that take gradient steps, which would take minutes."""
+
+    learner: Learner
+
+    def settings(self) -> list[Setting]:
+        """Class means and logistic regression."""
+        return [one for one in self.learner.settings() if not one.n_steps]
+
+    def scores(self, tasks: Tasks, settings: Sequence[Setting], tau: float) -> Tensor:
+        """The learner's."""
+        return self.learner.scores(tasks, settings, tau)
+
+
+def _begun(train: MetaTrain, fronts: Fronts, config: Config) -> _Still:
+    """CROMA as it starts from canonical directions: no worse by training, whose best checkpoint
+    may be the start."""
+    theta = aligned_start(train, fronts, config.model_copy(update={"start": "cca"}))
+    return _Still(learner(theta, fronts, config))
+
+
 def _errors_by_sets(
-    train: MetaTrain, fronts: Fronts, trial: _Trial, known: dict[int, Array]
+    train: MetaTrain, fronts: Fronts, trial: _Trial, aligned: Array
 ) -> dict[int, Array]:
     """Error (shots,) of the aligned row by the number of sets that its pairs form.
 
@@ -159,8 +213,8 @@ def _errors_by_sets(
     """
     config, n = trial.config, len(train.sets)
     assert fronts.source
-    errors = {n: 1 - values.mean(1) for n, values in known.items()}
-    for count in sorted({round(n / 2**i) for i in range(1, _HALVINGS + 1)} - {0, 1, n}):
+    errors = {n: 1 - aligned.mean(1)}
+    for count in {round(n / 2**i) for i in range(1, _HALVINGS + 1)} - {0, 1, n}:
         found = []
         for draw in range(_DRAWS):
             seed = config.seed + draw * 2**32
@@ -173,50 +227,23 @@ def _errors_by_sets(
     return dict(sorted(errors.items()))
 
 
-def _concluded(
-    alike: Likeness,
-    trial: _Trial,
-    curve: Array,
-    aligned: Array,
-    errors: dict[int, Array],
-    config: Config,
-) -> Advice:
+def _at(curve: Array, trial: _Trial) -> Array:
+    """The curve (K, C) at the shot counts of the config, (shots, C)."""
     counts = list(trial.tasks)
-    weights = resampled(curve.shape[1], generator(config.seed, Stream.ADVICE))
-    draws = weights @ curve.T  # (B, K)
+    return curve[[counts.index(k) for k in trial.config.shots]]
+
+
+def _gains(trial: _Trial, curve: Array, aligned: Array) -> list[Gain]:
+    counts, config = list(trial.tasks), trial.config
+    weights = resampled(curve.shape[1], generator(config.seed, Stream.ADVICE))  # (B, C)
     gains = []
-    for i, k in enumerate(config.shots):
-        alone = curve[counts.index(k)]
-        worth = labels_worth(counts, curve.mean(1), aligned[i].mean(), k)
-        worths = labels_worth(counts, draws, weights @ aligned[i], k)
-        gains.append(
-            Gain(
-                k,
-                float(alone.mean()),
-                float(aligned[i].mean()),
-                interval(aligned[i] - alone),
-                worth_interval(worth, worths),
-                counts[-1] - k,
-            )
-        )
-    overall = interval((aligned - curve[[counts.index(k) for k in config.shots]]).mean(0))
-    labels = [config.n_way * k for k in counts]
-    return Advice(
-        likeness=alike,
-        n_classes=curve.shape[1],
-        n_tasks=len(trial.classes),
-        n_way=config.n_way,
-        n_sets=max(errors),
-        curve=dict(zip(counts, curve.mean(1).tolist(), strict=True)),
-        gains=gains,
-        labels_law=_law(labels, 1 - curve.mean(1)),
-        sets_laws={
-            k: _law(list(errors), np.array([e[i] for e in errors.values()]))
-            for i, k in enumerate(config.shots)
-        },
-        overall=overall,
-        system="canonical" if overall.low > 0 else "class-mean-whitened",
-    )
+    for k, alone, row in zip(config.shots, _at(curve, trial), aligned, strict=True):
+        worth = labels_worth(counts, curve.mean(1), row.mean(), k)
+        draws = labels_worth(counts, weights @ curve.T, weights @ row, k)
+        means = float(alone.mean()), float(row.mean())
+        found = interval(row - alone), worth_interval(worth, draws)
+        gains.append(Gain(k, *means, *found, counts[-1] - k))
+    return gains
 
 
 def _law(x: Sequence[int], error: Array) -> Law | None:
