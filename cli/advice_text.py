@@ -59,6 +59,8 @@ def _gains_table(found: "Advice") -> Table:
 
 
 def _worth(gain: "Gain") -> str:
+    if not gain.most:
+        return "-"
     one, low, high = (_labels(value, gain.most) for value in gain.worth)
     return one if one == low == high else f"{one} [{low}, {high}]"
 
@@ -71,7 +73,7 @@ def _labels(value: float, most: int) -> str:
 
 def _laws_table(found: "Advice") -> Table:
     table = _table(
-        "error = floor + c / x; slope of its logarithm, -1 where the law needs no floor",
+        "error = floor + c / x; slope in logarithms, -1 without a floor",
         "x", "floor (%)", "c", "residual (%)", "R²", "slope", "holds",
     )  # fmt: skip
     table.add_row("N_t labels", *_law(found.labels_law))

@@ -45,8 +45,8 @@ def advise(
 ) -> None:
     """Does alignment promise to help here? An answer in about a minute, before you train.
 
-    Says how alike the two feature spaces are, how many labels the pairs are worth, and which row
-    of the table to use. It reads no test class. docs/advise.md explains each figure.
+    How alike the two feature spaces are, how many labels the pairs are worth, and which row to use.
+    It reads no test class. docs/advise.md explains each figure.
 
     Example: xmg advise text.h5 speech.h5 --shots 1,5,10
     """
@@ -109,7 +109,7 @@ def _spec(found: "Advice", config: "Config") -> str:
     lines = [f"{name} = {_toml(str(path))}" for name, path in files.items() if path]
     systems = ["class-mean-whitened", "canonical"]
     lines += [f"systems = {_toml(systems)}", f"reference = {_toml(found.system)}"]
-    lines += [f"shots = {_toml(list(config.shots))}", "[settings]"]
+    lines += [f"shots = {_toml(list(config.shots))}", "seeds = 3", "[settings]"]
     given = sorted(config.model_fields_set - _OWN)
     return "\n".join(lines + [f"{name} = {_toml(getattr(config, name))}" for name in given])
 

@@ -117,32 +117,18 @@ def _advise(
     config: Config,
     progress: Progress,
 ) -> Advice:
-    classes = validation.target.classes
-    if len(classes) < _LEAST_CLASSES:
-        raise XmgError(
-            f"{len(classes)} classes are held out for meta-validation, and an interval over "
-            f"classes takes {_LEAST_CLASSES}. fix: give the split more classes"
-        )
+    trial = _trial(validation, config)
     progress(0, _STEPS, "how alike the spaces are")
     alike = likeness(train, config)
-    tasks = curve_tasks(validation, config)
-    trial = _Trial(tasks, class_numbers_of(next(iter(tasks.values())), classes), config)
     progress(1, _STEPS, "the target alone")
-    curve = trial.measure(class_mean.whitened(target, config), list(tasks))
+    curve = trial.measure(class_mean.whitened(target, config), list(trial.tasks))
     progress(2, _STEPS, "with all pairs")
-    fitted = list(maps.fitted(train, config))
-    rows = [maps.canonical(fronts.target, pair, config) for fronts, pair in fitted]
-    candidates = [one for part in rows for one in part]
-    aligned = trial.measure(candidates, config.shots)
-    fronts, _ = fitted[trial.choose(candidates) // len(rows[0])]
+    fronts, aligned = _aligned(train, trial)
+    overall = interval((aligned - _at(curve, trial)).mean(0))
     progress(3, _STEPS, "with fewer pairs")
     errors = _errors_by_sets(train, fronts, trial, aligned)
-    overall = interval((aligned - _at(curve, trial)).mean(0))
     progress(4, _STEPS, "with CROMA's classifiers")
-    adapted = None
-    if overall.low > 0 and not train.target.is_sequence:
-        begun = trial.measure([_begun(train, fronts, config)], config.shots)
-        adapted = interval((begun - aligned).mean(0))
+    adapted = _adapted(train, fronts, trial, aligned) if overall.low > 0 else None
     progress(_STEPS, _STEPS, "done")
     return Advice(
         likeness=alike,
@@ -150,9 +136,9 @@ def _advise(
         n_tasks=len(trial.classes),
         n_way=config.n_way,
         n_sets=len(train.sets),
-        curve=dict(zip(tasks, curve.mean(1).tolist(), strict=True)),
+        curve=dict(zip(trial.tasks, curve.mean(1).tolist(), strict=True)),
         gains=_gains(trial, curve, aligned),
-        labels_law=_law([config.n_way * k for k in tasks], 1 - curve.mean(1)),
+        labels_law=_law([config.n_way * k for k in trial.tasks], 1 - curve.mean(1)),
         sets_laws={
             k: _law(list(errors), np.array([e[i] for e in errors.values()]))
             for i, k in enumerate(config.shots)
@@ -182,6 +168,40 @@ class _Trial:
         return plainest(np.mean(found, axis=(0, 3)))
 
 
+def _trial(validation: MetaValidation, config: Config) -> _Trial:
+    classes = validation.target.classes
+    if len(classes) < _LEAST_CLASSES:
+        raise XmgError(
+            f"{len(classes)} classes are held out for meta-validation, and an interval over "
+            f"classes takes {_LEAST_CLASSES}. fix: give the split more classes"
+        )
+    tasks = curve_tasks(validation, config)
+    return _Trial(tasks, class_numbers_of(next(iter(tasks.values())), classes), config)
+
+
+def _aligned(train: MetaTrain, trial: _Trial) -> tuple[Fronts, Array]:
+    """The aligned row's accuracy (shots, C), and the whitening that all tasks choose for it."""
+    fitted = list(maps.fitted(train, trial.config))
+    rows = [maps.canonical(fronts.target, pair, trial.config) for fronts, pair in fitted]
+    candidates = [one for part in rows for one in part]
+    chosen = trial.choose(candidates) // len(rows[0])
+    return fitted[chosen][0], trial.measure(candidates, trial.config.shots)
+
+
+def _adapted(train: MetaTrain, fronts: Fronts, trial: _Trial, aligned: Array) -> Interval | None:
+    """What CROMA's classifiers add to the aligned row; None of sequences, whose heads start at
+    random.
+
+    Theirs are the heads that CROMA starts from: its best checkpoint may be the start.
+    """
+    if train.target.is_sequence or train.source.file.is_sequence:
+        return None
+    config = trial.config
+    theta = aligned_start(train, fronts, config.model_copy(update={"start": "cca"}))
+    begun = trial.measure([_Still(learner(theta, fronts, config))], config.shots)
+    return interval((begun - aligned).mean(0))
+
+
 @dataclass(frozen=True, slots=True)
 class _Still:
     """A learner without the settings that take gradient steps, which would take minutes."""
@@ -195,13 +215,6 @@ class _Still:
     def scores(self, tasks: Tasks, settings: Sequence[Setting], tau: float) -> Tensor:
         """The learner's."""
         return self.learner.scores(tasks, settings, tau)
-
-
-def _begun(train: MetaTrain, fronts: Fronts, config: Config) -> _Still:
-    """CROMA as it starts from canonical directions: no worse by training, whose best checkpoint
-    may be the start."""
-    theta = aligned_start(train, fronts, config.model_copy(update={"start": "cca"}))
-    return _Still(learner(theta, fronts, config))
 
 
 def _errors_by_sets(
