@@ -1,16 +1,24 @@
 """xmg meta-train."""
 
+<<<<<<< HEAD
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+=======
+>>>>>>> cb8ba18e8d4deadd323e017d8c3c99a6f54dd4e1
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+<<<<<<< HEAD
 from xmg.cache.errors import XmgError
 from xmg.cli.completion import SYSTEMS, of
 from xmg.cli.console import RANK, hints, parse_shots, progress_bar, say
+=======
+from xmg.cli.console import hints, parse_shots, progress_bar, say
+from xmg.cli.settings import settings_of
+>>>>>>> cb8ba18e8d4deadd323e017d8c3c99a6f54dd4e1
 
 
 def meta_train(
@@ -55,7 +63,6 @@ def meta_train(
 
     With curves: xmg meta-train text.h5 speech.h5 --run runs/speech --tensorboard
     """
-    from xmg.engine.config import make_config
     from xmg.engine.run import read_metrics
     from xmg.engine.train import meta_train as train
 
@@ -69,6 +76,7 @@ def meta_train(
         "iterations": iterations,
         "concepts": concepts,
     }
+<<<<<<< HEAD
     settings = _read_toml(config) if config else {}
     settings |= {name: value for name, value in options.items() if value is not None}
     if settings.get("concepts"):
@@ -83,6 +91,11 @@ def meta_train(
             follow()
 
         best = train(whole, run, progress)
+=======
+    whole = settings_of(source, target, config, options)
+    with progress_bar("meta-train") as update:
+        best = train(whole, run, update)
+>>>>>>> cb8ba18e8d4deadd323e017d8c3c99a6f54dd4e1
     say(
         f"{run}: best at meta-iteration {best.iteration} of {whole.iterations}, "
         f"meta-validation accuracy {best.best_accuracy:.1%}"
@@ -90,6 +103,7 @@ def meta_train(
     solvers = read_metrics(run)[-1].get("solvers", {})
     hints.print("inner steps: " + ", ".join(f"{k} by the {v} solver" for k, v in solvers.items()))
     hints.print(f"next: xmg evaluate {run}", markup=False)
+<<<<<<< HEAD
 
 
 @contextmanager
@@ -109,3 +123,5 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise XmgError(f"{path} is not a readable TOML file: {error}") from error
+=======
+>>>>>>> cb8ba18e8d4deadd323e017d8c3c99a6f54dd4e1

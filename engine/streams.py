@@ -20,6 +20,7 @@ class Stream(IntEnum):
     TARGET = 8
     NOISE = 9
     THINNING = 10
+    ADVICE = 11
 
 
 def key_of(seed: int, stream: Stream) -> np.uint64:

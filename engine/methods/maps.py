@@ -50,12 +50,14 @@ def by_csa(train: MetaTrain, config: Config) -> list[Learner]:
 def by_canonical(train: MetaTrain, config: Config) -> list[Learner]:
     """What CROMA may start from and adapts with, untrained: canonical coordinates weighted by their
     `evidence`, beside the target's own features at several weights."""
-    found = []
-    for front, pair in _fitted(train, config):
-        one = cca(pair, _SHRINKAGE, config.width)
-        aligned = _plain(front, one.target * evidence(one.correlations))
-        found += [Learner(_beside(aligned, front.pooled, weight)) for weight in OWN[:-1]]
-    return found
+    return [c for front, pair in _fitted(train, config) for c in canonical(front, pair, config)]
+
+
+def canonical(front: Whitening, pair: Pair, config: Config) -> list[Learner]:
+    """The candidates of `by_canonical` with one front of the target."""
+    one = cca(pair, _SHRINKAGE, config.width)
+    aligned = _plain(front, one.target * evidence(one.correlations))
+    return [Learner(_beside(aligned, front.pooled, weight)) for weight in OWN[:-1]]
 
 
 def by_procrustes(train: MetaTrain, config: Config) -> list[Learner]:

@@ -1,0 +1,120 @@
+"""xmg advise: does alignment promise to help here?"""
+
+import json
+import math
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from xmg.cli.advice_text import plain, show
+from xmg.cli.console import parse_shots, progress_bar
+from xmg.cli.settings import settings_of
+
+if TYPE_CHECKING:
+    from xmg.engine.analysis.advice import Advice
+    from xmg.engine.config import Config
+
+_OWN = {"source", "target", "concepts", "shots", "seed", "system"}  # no [settings] of a spec
+
+
+def advise(
+    source: Annotated[
+        Path, typer.Argument(help="Features of the modality rich in labels.", show_default=False)
+    ],
+    target: Annotated[
+        Path, typer.Argument(help="Features of the modality poor in labels.", show_default=False)
+    ],
+    concepts: Annotated[
+        Path | None, typer.Option(help="Weak pairs (TOML); without it equal ids are pairs.")
+    ] = None,
+    sets: Annotated[
+        str | None, typer.Option(help="Strong pairs form sets by source label, or each by id.")
+    ] = None,
+    shots: Annotated[str | None, typer.Option(help="Labels per class, such as 1,5,10.")] = None,
+    n_way: Annotated[int | None, typer.Option(help="Classes of a task.")] = None,
+    n_query: Annotated[int | None, typer.Option(help="Queries per class.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The only source of randomness.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Any further settings (TOML); options above win.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout, for machines.")] = False,
+) -> None:
+    """Does alignment promise to help here? An answer in about a minute, before you train.
+
+    How alike the two feature spaces are, how many labels the pairs are worth, and which row to use.
+    It reads no test class. docs/advise.md explains each figure.
+
+    Example: xmg advise text.h5 speech.h5 --shots 1,5,10
+    """
+    from xmg.engine.analysis.advice import advise as run
+
+    options = {
+        "concepts": concepts,
+        "sets": sets,
+        "shots": parse_shots(shots),
+        "n_way": n_way,
+        "n_query": n_query,
+        "seed": seed,
+    }
+    whole = settings_of(source, target, config, options)
+    with progress_bar("advise") as update:
+        found = run(whole, update)
+    follow = next_step(found, whole, config)
+    if as_json:
+        typer.echo(to_json(found, follow))
+    else:
+        show(found)
+        typer.echo(follow)
+
+
+def to_json(found: "Advice", follow: str) -> str:
+    """One object; what is infinite, beyond a curve, is null."""
+    said = {"system": found.system, "sure": found.sure, "next": follow}
+    return json.dumps({**said, **_named(asdict(found))}, indent=1)
+
+
+def _named(value: Any) -> Any:
+    """The same with the names of tuples, and null for what JSON has no number for."""
+    if isinstance(value, Mapping):
+        return {str(key): _named(one) for key, one in value.items()}
+    if hasattr(value, "_asdict"):
+        return _named(value._asdict())
+    if isinstance(value, list | tuple):
+        return [_named(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def next_step(found: "Advice", config: "Config", file: Path | None) -> str:
+    """What to type next: a command, or a spec for xmg ablate where a row takes no training."""
+    if found.system == "croma":
+        words = ["xmg", "meta-train", str(config.source), str(config.target), "--run", "RUN"]
+        given = {name: getattr(config, name) for name in ("n_way", "n_query", "seed")}
+        given |= {"shots": ",".join(map(str, config.shots)), "config": file}
+        given |= {"concepts": config.concepts} if config.concepts else {"sets": config.sets}
+        for name, value in given.items():
+            words += [f"--{name.replace('_', '-')}", str(value)] if value is not None else []
+        return f"next: {plain(shlex.join(words))}"
+    return (
+        f"next: save this as check.toml, and type: xmg ablate check.toml\n\n{_spec(found, config)}"
+    )
+
+
+def _spec(found: "Advice", config: "Config") -> str:
+    """The row without training on test classes, beside the one it was compared with."""
+    files = {name: getattr(config, name) for name in ("source", "target", "concepts")}
+    lines = [f"{name} = {_toml(str(path))}" for name, path in files.items() if path]
+    systems = ["class-mean-whitened", "canonical"]
+    lines += [f"systems = {_toml(systems)}", f"reference = {_toml(found.system)}"]
+    lines += [f"shots = {_toml(list(config.shots))}", "seeds = 3", "[settings]"]
+    given = sorted(config.model_fields_set - _OWN)
+    return "\n".join(lines + [f"{name} = {_toml(getattr(config, name))}" for name in given])
+
+
+def _toml(value: Any) -> str:
+    """A TOML value that steers no terminal: strings are JSON's, with more of them escaped."""
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)

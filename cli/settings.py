@@ -1,0 +1,38 @@
+"""The settings of a command: a TOML file, and options that win over it."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from xmg.cache.errors import XmgError
+
+if TYPE_CHECKING:
+    from xmg.engine.config import Config
+
+
+def settings_of(
+    source: Path, target: Path, file: Path | None, options: Mapping[str, Any]
+) -> "Config":
+    """The config of two feature files; options that are None leave the file's word.
+
+    Raises XmgError where the file cannot be read or a setting is wrong.
+    """
+    from xmg.engine.config import make_config
+
+    settings = _read_toml(file) if file else {}
+    settings |= {name: value for name, value in options.items() if value is not None}
+    if settings.get("concepts"):
+        settings["concepts"] = Path(settings["concepts"]).resolve()
+        if "sets" in settings:
+            raise typer.BadParameter("`sets` is for strong pairs; concepts name the sets already")
+    return make_config(**settings | {"source": source.resolve(), "target": target.resolve()})
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise XmgError(f"{path} is not a readable TOML file: {error}") from error
