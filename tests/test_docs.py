@@ -1,4 +1,4 @@
-"""The documentation site: it builds without a warning, and its pages ask no other host for anything."""
+"""The documentation site: it builds without a warning, and its pages load nothing from elsewhere."""
 
 import os
 import re
