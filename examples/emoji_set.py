@@ -16,7 +16,7 @@ from pathlib import Path
 
 LEAST = 16  # emoji of a class
 
-packages = {Path(name).name.split("-")[2]: tarfile.open(name) for name in sys.argv[1:]}
+packages = {Path(name).name.split("-")[2]: tarfile.open(name) for name in sys.argv[1:]}  # noqa: SIM115
 with packages["google"].extractfile("package/emoji.json") as listing:
     listed = json.load(listing)
 listed = [e for e in listed if all(e.get(f"has_img_{vendor}") for vendor in packages)]
