@@ -1,4 +1,4 @@
-"""The documentation site: it builds without a warning, and its pages load nothing from elsewhere."""
+"""The documentation site: it builds without a warning, and pages load nothing from elsewhere."""
 
 import os
 import re
