@@ -96,3 +96,29 @@ def test_memory_of_extraction(benchmark_of):
     extract = benchmark_of("extract")
     first, *lines = extract.memory(extract.TOY)
     assert first.startswith("2,000 inputs") and len(lines) > 3
+
+
+def test_figure_shows_the_table_of_its_page(benchmark_of, tmp_path):
+    pytest.importorskip("matplotlib").use("Agg")
+    figures = benchmark_of("figures")
+    heads, rows = figures.table(figures.PAGE.read_text(encoding="utf-8"))
+    assert heads == ["1-shot", "5-shot", "10-shot"]
+    assert list(rows)[-1] == "CROMA"
+    figures.draw(heads, rows, tmp_path / "figure.svg")
+    figures.draw(heads, rows, tmp_path / "again.svg")
+    assert (tmp_path / "figure.svg").read_bytes() == (tmp_path / "again.svg").read_bytes()
+    for image in (tmp_path / "figure.svg", figures.IMAGE):  # the committed one is of these numbers
+        text = image.read_text(encoding="utf-8")
+        for name, values in rows.items():
+            assert f">{name}<" in text
+            for mean, _ in values:
+                assert f">{mean:.0f}<" in text
+
+
+def test_readme_shows_the_same_table(benchmark_of):
+    pytest.importorskip("matplotlib").use("Agg")
+    figures = benchmark_of("figures")
+    readme = (FOLDER.parent / "README.md").read_text(encoding="utf-8").replace("*", "")
+    for name, values in figures.table(figures.PAGE.read_text(encoding="utf-8"))[1].items():
+        cells = " | ".join(f"{mean} ± {std}" for mean, std in values)
+        assert f"| {name} | {cells} |" in readme
