@@ -9,12 +9,8 @@ from xmg import __version__
 from xmg.cache.errors import XmgError
 from xmg.cli import cache
 from xmg.cli.ablate import ablate
-<<<<<<< HEAD
-from xmg.cli.console import hints
-=======
 from xmg.cli.advise import advise
-from xmg.cli.console import RANK
->>>>>>> cb8ba18e8d4deadd323e017d8c3c99a6f54dd4e1
+from xmg.cli.console import hints
 from xmg.cli.demo import demo
 from xmg.cli.doctor import doctor
 from xmg.cli.encoders import encoders

@@ -1,24 +1,15 @@
 """xmg meta-train."""
 
-<<<<<<< HEAD
-import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-=======
->>>>>>> cb8ba18e8d4deadd323e017d8c3c99a6f54dd4e1
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-<<<<<<< HEAD
-from xmg.cache.errors import XmgError
 from xmg.cli.completion import SYSTEMS, of
 from xmg.cli.console import RANK, hints, parse_shots, progress_bar, say
-=======
-from xmg.cli.console import hints, parse_shots, progress_bar, say
 from xmg.cli.settings import settings_of
->>>>>>> cb8ba18e8d4deadd323e017d8c3c99a6f54dd4e1
 
 
 def meta_train(
@@ -76,14 +67,7 @@ def meta_train(
         "iterations": iterations,
         "concepts": concepts,
     }
-<<<<<<< HEAD
-    settings = _read_toml(config) if config else {}
-    settings |= {name: value for name, value in options.items() if value is not None}
-    if settings.get("concepts"):
-        settings["concepts"] = Path(settings["concepts"]).resolve()
-        if "sets" in settings:
-            raise typer.BadParameter("`sets` is for strong pairs; concepts name the sets already")
-    whole = make_config(**settings | {"source": source.resolve(), "target": target.resolve()})
+    whole = settings_of(source, target, config, options)
     with progress_bar("meta-train") as update, _curves(run, tensorboard) as follow:
 
         def progress(done: int, total: int, accuracy: float) -> None:
@@ -91,11 +75,6 @@ def meta_train(
             follow()
 
         best = train(whole, run, progress)
-=======
-    whole = settings_of(source, target, config, options)
-    with progress_bar("meta-train") as update:
-        best = train(whole, run, update)
->>>>>>> cb8ba18e8d4deadd323e017d8c3c99a6f54dd4e1
     say(
         f"{run}: best at meta-iteration {best.iteration} of {whole.iterations}, "
         f"meta-validation accuracy {best.best_accuracy:.1%}"
@@ -103,7 +82,6 @@ def meta_train(
     solvers = read_metrics(run)[-1].get("solvers", {})
     hints.print("inner steps: " + ", ".join(f"{k} by the {v} solver" for k, v in solvers.items()))
     hints.print(f"next: xmg evaluate {run}", markup=False)
-<<<<<<< HEAD
 
 
 @contextmanager
@@ -116,12 +94,3 @@ def _curves(run: Path, wanted: bool) -> Iterator[Callable[[], None]]:
 
     with curves(run) as follow:
         yield follow
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise XmgError(f"{path} is not a readable TOML file: {error}") from error
-=======
->>>>>>> cb8ba18e8d4deadd323e017d8c3c99a6f54dd4e1
