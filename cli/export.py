@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from xmg.cache import XmgError
-from xmg.cache.outputs import check_free
+from xmg.cache.errors import XmgError
 from xmg.cli.console import hints, say
 from xmg.cli.raw import Raw
 
@@ -65,6 +64,7 @@ def _onnx(
     device: str | None,
     overwrite: bool,
 ) -> None:
+    from xmg.cache.outputs import check_free
     from xmg.engine.predict.classifier import CrossModalClassifier
     from xmg.engine.predict.model import check_features, load_model
     from xmg.engine.predict.onnx import write_onnx

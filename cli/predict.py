@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from xmg.cache.outputs import check_free
 from xmg.cli.console import hints, say
 from xmg.cli.raw import Raw
 
@@ -62,6 +61,7 @@ def predict(
 
     Example: xmg predict runs/sounds labelled/ unlabelled/ -o answers.csv
     """
+    from xmg.cache.outputs import check_free
     from xmg.engine.predict.calibration import check_coverage
     from xmg.engine.predict.classifier import CrossModalClassifier
     from xmg.engine.predict.model import check_features, load_model

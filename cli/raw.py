@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xmg.cache import FeatureFile
 from xmg.cli.console import hints
 from xmg.cli.extracting import encode
 
 if TYPE_CHECKING:
-    from xmg.cache import FeatureSpec
+    from xmg.cache import FeatureFile, FeatureSpec
     from xmg.extract.types import Encoder
 
 
@@ -28,8 +27,10 @@ class Raw:
         self.name, self.weights, self.device = encoder, weights, device
         self._encoder: Encoder | None = None
 
-    def features(self, data: Path, name: str) -> FeatureFile:
+    def features(self, data: Path, name: str) -> "FeatureFile":
         """A feature file as it is; of other data what `xmg extract` would write."""
+        from xmg.cache import FeatureFile
+
         if data.suffix in (".h5", ".hdf5") and not data.is_dir():
             return FeatureFile(data)
         from xmg.extract.spec import make_job
