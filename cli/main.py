@@ -16,6 +16,7 @@ from xmg.cli.extract import extract
 from xmg.cli.inspect import inspect
 from xmg.cli.meta_train import meta_train
 from xmg.cli.pair import pair
+from xmg.cli.report import report
 
 app = typer.Typer(
     name="xmg",
@@ -30,6 +31,7 @@ app.command()(encoders)
 app.command("meta-train")(meta_train)
 app.command()(evaluate)
 app.command()(inspect)
+app.command()(report)
 app.command()(pair)
 app.command()(ablate)
 app.add_typer(cache.app)

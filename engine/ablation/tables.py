@@ -85,9 +85,7 @@ def accuracies(
 def _cell(s: Summary, best: float) -> Cell:
     mean = f"{100 * s.mean:.1f}"
     spread = (
-        ""
-        if np.isnan(s.std)
-        else f" ± {100 * s.std:.1f} [{100 * s.low:.1f}, {100 * s.high:.1f}]"
+        "" if np.isnan(s.std) else f" ± {100 * s.std:.1f} [{100 * s.low:.1f}, {100 * s.high:.1f}]"
     )
     return Cell(spread, mean) if s.mean == best else Cell(mean + spread)
 

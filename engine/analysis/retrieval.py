@@ -241,9 +241,7 @@ def drawn(n: int, most: int, seed: int) -> Tensor:
     return torch.from_numpy(np.sort(rng.permutation(n)[:most]))
 
 
-def _measured(
-    queries: Items, gallery: Items, right: Right, seen: bool, kept: Tensor
-) -> Retrieval:
+def _measured(queries: Items, gallery: Items, right: Right, seen: bool, kept: Tensor) -> Retrieval:
     wanted, keys = queries.keys[right][kept], gallery.keys[right]
     found = ranks(queries.z[kept], gallery.z, wanted, keys).numpy()
     n_right = torch.bincount(keys, minlength=int(wanted.max()) + 1)[wanted].numpy()

@@ -1,0 +1,116 @@
+"""Figures: a plot as inline SVG, what it shows in words, and its numbers as a table."""
+
+import hashlib
+import io
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import cycle
+from typing import TYPE_CHECKING, Any, Final
+
+from markupsafe import Markup, escape
+
+from xmg.cache import XmgError
+from xmg.engine.pages.render import plain
+from xmg.engine.tables import Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
+# Okabe and Ito, told apart with any kind of colour vision; darkened where too pale for lines.
+COLOURS: Final = ("#0072b2", "#d55e00", "#00795a", "#b0508a", "#8a6d00", "#2e8bc0", "#000000")
+MARKERS: Final = "os^Dvp*"
+_LABEL: Final = 28  # letters of a name in a plot
+_STYLE: Final = {
+    "svg.fonttype": "none",  # text stays text
+    "text.parse_math": False,  # dollars in names are dollars
+    "font.size": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#555",
+    "axes.labelcolor": "#1b1b1b",
+    "xtick.color": "#444",
+    "ytick.color": "#444",
+    "legend.frameon": False,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """alt: what a reader who cannot see the plot should know. note: how to read it."""
+
+    title: str
+    svg: Markup
+    alt: str
+    note: str
+    table: Table
+
+
+@contextmanager
+def drawing(width: float, height: float) -> Iterator["Canvas"]:
+    """A matplotlib figure of so many inches in the style of the pages.
+
+    Raises XmgError where matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+    except ModuleNotFoundError:
+        raise XmgError("a report needs matplotlib. fix: pip install 'xmg[report]'") from None
+    from matplotlib.figure import Figure as Canvas
+
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of letters that its own font lacks: browsers have them
+        yield Canvas(figsize=(width, height), layout="constrained")
+
+
+def to_svg(canvas: "Canvas", alt: str) -> Markup:
+    """The SVG element of a figure, for use inside a page: called within `drawing`.
+
+    Without what files need: prologue, metadata, name spaces, and numbered ids, which several
+    figures of a page would share. Ids that are referred to are made the figure's own.
+    """
+    import matplotlib
+
+    buffer = io.StringIO()
+    own = hashlib.sha256(alt.encode("utf-8", "replace")).hexdigest()[:8]
+    matplotlib.rcParams["svg.hashsalt"] = own
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    canvas.savefig(buffer, format="svg", metadata=nothing)
+    body = buffer.getvalue().partition("<svg")[2].partition(">")
+    box = re.search(r'viewBox="[\d. ]+"', body[0])
+    inner = re.sub(r"<style[^>]*>.*?</style>", "", body[2], count=1, flags=re.DOTALL)
+    inner = re.sub(r' id="[a-z0-9]+_\d+"', "", inner)
+    used = set(re.findall(r"(?:url\(#|href=\"#)(\w+)", inner))
+    for name in used:
+        inner = inner.replace(f'id="{name}"', f'id="{own}{name}"')
+        inner = inner.replace(f"#{name}", f"#{own}{name}")
+    assert box
+    return Markup(f'<svg role="img" aria-label="{escape(plain(alt))}" {box[0]}>{inner}')
+
+
+def label(name: str) -> str:
+    """A name as a plot shows it: plain, and not long."""
+    shown = " ".join(plain(name).split())
+    return shown if len(shown) <= _LABEL else shown[: _LABEL - 1] + "…"
+
+
+def styles() -> Iterator[dict[str, Any]]:
+    """Colour and marker of one line after the other; no two of the first 42 share both."""
+    for i, colour in enumerate(cycle(COLOURS)):
+        yield {"color": colour, "marker": MARKERS[(i + i // len(COLOURS)) % len(MARKERS)]}
+
+
+def legend(ax: "Axes", n: int) -> None:
+    """Below the panel, so that phones have its whole width."""
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2 if n > 1 else 1,
+              fontsize="small")  # fmt: skip
+
+
+def percent(values: Sequence[float]) -> list[str]:
+    """In percent, with one digit."""
+    return [f"{100 * value:.1f}" for value in values]
