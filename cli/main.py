@@ -17,6 +17,7 @@ from xmg.cli.inspect import inspect
 from xmg.cli.meta_train import meta_train
 from xmg.cli.pair import pair
 from xmg.cli.report import report
+from xmg.cli.retrieve import retrieve
 
 app = typer.Typer(
     name="xmg",
@@ -32,6 +33,7 @@ app.command("meta-train")(meta_train)
 app.command()(evaluate)
 app.command()(inspect)
 app.command()(report)
+app.command()(retrieve)
 app.command()(pair)
 app.command()(ablate)
 app.add_typer(cache.app)

@@ -45,7 +45,7 @@ def inputs_of(file: FeatureFile, paths: Sequence[Path], allow_outside: bool = Fa
     ids = set(decode(file.ids))
     found: list[Inputs] = []
     errors: list[XmgError] = []
-    for modality in _modalities(job):
+    for modality in modalities(job.encoder):
         try:
             source = job.open(modality, allow_outside)
         except XmgError as error:
@@ -75,14 +75,13 @@ def _job(file: FeatureFile, paths: Sequence[Path]) -> Job:
     return (mine or jobs)[0]
 
 
-def _modalities(job: Job) -> list[Modality]:
-    """The modality of a job's encoder, or all where its name does not tell."""
-    every: list[Modality] = list(get_args(Modality))
-    if job.encoder in PUBLISHED:
-        return [PUBLISHED[job.encoder].modality]
-    if job.encoder.startswith(_OF_IMAGES):
+def modalities(encoder: str) -> list[Modality]:
+    """The modality of an encoder's name, or all where that does not tell."""
+    if encoder in PUBLISHED:
+        return [PUBLISHED[encoder].modality]
+    if encoder.startswith(_OF_IMAGES):
         return ["image"]
-    return [one for one in every if job.modality in {None, one}]
+    return list(get_args(Modality))
 
 
 def _none_found(file: FeatureFile, inputs: Inputs, paths: Sequence[Path]) -> str:

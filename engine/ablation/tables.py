@@ -60,7 +60,10 @@ def _parts(
         one.cell.label: one.result["reads"] for one in found if one.axes == axes and one.result
     }
     beside = {row: f"{reads[row]['samples']} ({reads[row]['labels']})" for row in rows}
-    parts = [f"{n_seeds} seeds.", accuracies(summaries, {"target samples (labels)": beside})]
+    parts: list[str | Table] = [
+        f"{n_seeds} seeds.",
+        accuracies(summaries, {"target samples (labels)": beside}),
+    ]
     if reference in rows and len(rows) > 1:
         parts += comparisons(data, reference, "seeds")
     return parts
@@ -71,7 +74,7 @@ def accuracies(
 ) -> Table:
     """A line for each row, a column for each shot count; beside: further columns by row."""
     best = {k: max(s.mean for s in by_row.values()) for k, by_row in summaries.items()}
-    lines = [
+    lines: list[list[str | Cell]] = [
         [
             row,
             *(_cell(by_row[row], best[k]) for k, by_row in summaries.items()),

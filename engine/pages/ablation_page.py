@@ -11,7 +11,7 @@ from xmg.engine.ablation.results import Finished
 from xmg.engine.ablation.spec import Spec, label_of
 from xmg.engine.ablation.tables import NOTE, sections
 from xmg.engine.pages import provenance
-from xmg.engine.pages.figures import Figure, drawing, label, styles, to_svg
+from xmg.engine.pages.figures import WIDTH, Figure, drawing, label, styles, to_svg
 from xmg.engine.pages.render import page
 from xmg.engine.tables import Table
 
@@ -54,7 +54,7 @@ def _plot(panel: Panel) -> Figure:
     title = f"Accuracy by {x_label}" + (f", {title}" if title else "")
     ends = "; ".join(f"{row} from {p[0][1]:.1f} to {p[-1][1]:.1f}" for row, p in lines.items())
     alt = f"{title}, in percent: {ends}."
-    with drawing(7, 4.6 + 0.13 * len(lines)) as canvas:
+    with drawing(WIDTH, 3.4 + 0.09 * len(lines)) as canvas:
         ax = canvas.subplots()
         for (row, points), style in zip(lines.items(), styles(), strict=False):
             x, y, low, high = zip(*points, strict=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -9,14 +10,14 @@ from xmg.engine.ablation.results import Array
 from xmg.engine.ablation.statistics import Summary, summary
 from xmg.engine.ablation.tables import accuracies, comparisons
 from xmg.engine.evaluate import Result
-from xmg.engine.pages.figures import Figure, drawing, label, styles, to_svg
+from xmg.engine.pages.figures import WIDTH, Figure, drawing, label, styles, to_svg
 from xmg.engine.tables import Table
 
-UNIT = (
+UNIT: Final = (
     "The unit is a repeat: fresh support and query samples for the same {tasks} tasks, answered "
-    "by the same trained heads. Intervals and tests say how well {repeats} repeats measure this run "
-    "on these classes. They do not say what another class split or another training would give: "
-    "for that run several seeds, as xmg ablate does."
+    "by the same trained heads. Intervals and tests say how well {repeats} repeats measure this "
+    "run on these classes, and not what another class split or another training would give: for "
+    "that run several seeds, as xmg ablate does."
 )
 
 
@@ -60,7 +61,7 @@ def plot(summaries: dict[int, dict[str, Summary]], table: Table) -> Figure:
         f"{row}: " + ", ".join(f"{100 * summaries[k][row].mean:.1f} at {k}" for k in shots) + "."
         for row in rows
     )
-    with drawing(7, 4.2) as canvas:
+    with drawing(WIDTH, 3.6) as canvas:
         ax = canvas.subplots()
         for i, (row, style) in enumerate(zip(rows, styles(), strict=False)):
             of = [summaries[k][row] for k in shots]

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xmg.engine.analysis.predictions import Example
-from xmg.engine.pages.figures import Figure, drawing, label, to_svg
+from xmg.engine.pages.figures import WIDTH, Figure, drawing, label, to_svg
 from xmg.engine.tables import Table
 
 _MOST: Final = 30  # classes of a plot
@@ -42,19 +42,19 @@ def confusion(examples: Sequence[Example]) -> Figure:
             else "queries are right, and none is wrong."
         )
     )
-    side = 2.6 + 0.32 * len(names)
+    side = max(WIDTH, 1.8 + 0.32 * len(names))
     with drawing(side, side) as canvas:
         ax = canvas.subplots()
-        ax.imshow([[0]], extent=(0, 1, 0, 1), alpha=0)  # an aspect of 1
         ax.pcolormesh(shares, cmap="Blues", vmin=0, vmax=1, edgecolors="#eee", linewidth=0.5)
         for i, j in zip(*np.nonzero(shown), strict=True):
             colour = "#fff" if shares[i, j] > 0.55 else "#1b1b1b"
             ax.text(j + 0.5, i + 0.5, f"{100 * shares[i, j]:.0f}", ha="center", va="center",
-                    fontsize=8, color=colour)  # fmt: skip
+                    fontsize=7.5, color=colour)  # fmt: skip
         places = np.arange(len(names)) + 0.5
-        ax.set(xlim=(0, len(names)), ylim=(len(names), 0), xlabel="answer", ylabel="truth")
-        ax.set_xticks(places, names, rotation=90, fontsize=9)
-        ax.set_yticks(places, names, fontsize=9)
+        ax.set(xlim=(0, len(names)), ylim=(len(names), 0), xlabel="answer", ylabel="truth",
+               aspect="equal")  # fmt: skip
+        ax.set_xticks(places, names, rotation=90, fontsize=8.5)
+        ax.set_yticks(places, names, fontsize=8.5)
         svg = to_svg(canvas, alt)
     note = (
         "Percent of the queries of the class on the left that were taken for the class below. A "

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xmg.engine.pages.figures import COLOURS, Figure, drawing, to_svg
+from xmg.engine.pages.figures import COLOURS, WIDTH, Figure, drawing, to_svg
 from xmg.engine.tables import Table
 
 _LOSSES = {"align_loss": "alignment loss", "classify_loss": "classification loss"}
@@ -25,7 +25,7 @@ def curves(metrics: Sequence[Mapping[str, Any]], best: int) -> Figure | None:
         f"{100 * metrics[0]['validation_accuracy']:.1f}% to at most {100 * highest:.1f}%; the best "
         f"checkpoint is that of meta-iteration {best}."
     )
-    with drawing(7, 2.3 * len(panels)) as canvas:
+    with drawing(WIDTH, 1.8 * len(panels)) as canvas:
         axes = canvas.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0]
         for ax, (name, title), colour in zip(axes, panels.items(), COLOURS, strict=False):
             points = [(r["iteration"], r[name]) for r in metrics if r.get(name) is not None]

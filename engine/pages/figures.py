@@ -4,7 +4,7 @@ import hashlib
 import io
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
@@ -17,17 +17,17 @@ from xmg.engine.pages.render import plain
 from xmg.engine.tables import Table
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
 # Okabe and Ito, told apart with any kind of colour vision; darkened where too pale for lines.
 COLOURS: Final = ("#0072b2", "#d55e00", "#00795a", "#b0508a", "#8a6d00", "#2e8bc0", "#000000")
 MARKERS: Final = "os^Dvp*"
+WIDTH: Final = 5.2  # inches: of a phone and of a column of text
 _LABEL: Final = 28  # letters of a name in a plot
-_STYLE: Final = {
+_STYLE: Final[Any] = {  # its keys are literals to type checkers
     "svg.fonttype": "none",  # text stays text
     "text.parse_math": False,  # dollars in names are dollars
-    "font.size": 11,
+    "font.size": 9.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": "#555",
@@ -90,7 +90,11 @@ def to_svg(canvas: "Canvas", alt: str) -> Markup:
         inner = inner.replace(f'id="{name}"', f'id="{own}{name}"')
         inner = inner.replace(f"#{name}", f"#{own}{name}")
     assert box
-    return Markup(f'<svg role="img" aria-label="{escape(plain(alt))}" {box[0]}>{inner}')
+    inches = canvas.get_figwidth()
+    # letters neither too small to be read nor larger than the text around them
+    style = f"min-width:{61 * inches:.0f}px;max-width:{105 * inches:.0f}px"
+    named = f'role="img" aria-label="{escape(plain(alt))}" style="{style}"'
+    return Markup(f"<svg {named} {box[0]}>{inner}")
 
 
 def label(name: str) -> str:
@@ -103,14 +107,3 @@ def styles() -> Iterator[dict[str, Any]]:
     """Colour and marker of one line after the other; no two of the first 42 share both."""
     for i, colour in enumerate(cycle(COLOURS)):
         yield {"color": colour, "marker": MARKERS[(i + i // len(COLOURS)) % len(MARKERS)]}
-
-
-def legend(ax: "Axes", n: int) -> None:
-    """Below the panel, so that phones have its whole width."""
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2 if n > 1 else 1,
-              fontsize="small")  # fmt: skip
-
-
-def percent(values: Sequence[float]) -> list[str]:
-    """In percent, with one digit."""
-    return [f"{100 * value:.1f}" for value in values]

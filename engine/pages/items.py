@@ -9,7 +9,7 @@ import torch
 
 from xmg.cache import decode
 from xmg.cache.pairs import Rows
-from xmg.engine.analysis.retrieval import Aligned, Items, Side, search
+from xmg.engine.analysis.retrieval import Aligned, Items, Right, Side, search
 
 _QUERIES: Final = 4
 _FOUND: Final = 5
@@ -70,7 +70,7 @@ def directions(aligned: Aligned, source: Items, target: Items, show: Show) -> li
 
 
 def _searches(aligned: Aligned, queries: Items, gallery: Items, show: Show) -> list[Search]:
-    *_, kind = queries.keys  # class or concept
+    kind = _kind(queries)
     rng = np.random.Generator(np.random.Philox(aligned.config.seed))
     order = rng.permutation(len(queries.rows))
     _, firsts = np.unique(queries.keys[kind].numpy()[order], return_index=True)
@@ -99,9 +99,15 @@ def _found(
     """Row at[1] of the gallery, as an answer to query at[0]."""
     right = [k for k in queries.keys if torch.equal(queries.keys[k][at[0]], gallery.keys[k][at[1]])]
     said = {"item": "the paired item", "class": "same class", "concept": "same concept"}
-    what = said[right[0]] if right else f"another {next(reversed(queries.keys))}"
+    what = said[right[0]] if right else f"another {_kind(queries)}"
     note = f"cosine {cosine:.2f}, {what}"
     return item(aligned, gallery.side, gallery.rows[[at[1]]], show, note, bool(right))
+
+
+def _kind(items: Items) -> Right:
+    """What several rows share: a class or a concept."""
+    *_, kind = items.keys
+    return kind
 
 
 def item(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xmg.cache.pairs import Rows, join_ids
 from xmg.engine.analysis.retrieval import Aligned
-from xmg.engine.pages.figures import COLOURS, Figure, drawing, label, to_svg
+from xmg.engine.pages.figures import COLOURS, WIDTH, Figure, drawing, label, to_svg
 from xmg.engine.tables import Table
 
 if TYPE_CHECKING:
@@ -58,14 +58,16 @@ def space_map(aligned: Aligned) -> Figure:
     )
     titles = {False: "concepts of meta-training" if aligned.weak else "classes of meta-training",
               True: "classes never seen"}  # fmt: skip
-    with drawing(7, 9.6) as canvas:
+    with drawing(WIDTH, 8.4) as canvas:
         axes = canvas.subplots(2, 1)
         for ax, unseen in zip(axes, titles, strict=True):
-            ax.scatter(*xy.T, s=9, color="#e2e2e2", linewidths=0)
+            ax.scatter(xy[:, 0], xy[:, 1], s=9, color="#e2e2e2", linewidths=0)
             mine = [(g, parts[2 * i : 2 * i + 2]) for i, g in enumerate(groups)
                     if g.unseen == unseen]  # fmt: skip
             _panel(ax, mine)
-            ax.set(title=titles[unseen], xticks=[], yticks=[])
+            ax.set(xticks=[], yticks=[])
+            ax.set_title(titles[unseen], fontsize=10)
+            ax.spines[:].set(visible=True, color="#ccc")
         svg = to_svg(canvas, alt)
     note = "Circles are source rows, triangles target rows; grey are those of the other panel. "
     return Figure("The aligned space", svg, alt, note + NOTE + (weak or ""), table)
@@ -136,12 +138,22 @@ def _fewer(group: Group, rng: np.random.Generator, weak: bool) -> Group:
 
 def _panel(ax: "Axes", groups: Sequence[tuple[Group, Sequence[Points]]]) -> None:
     for (group, (source, target)), colour in zip(groups, COLOURS, strict=False):
-        named = {"color": colour, "alpha": 0.8, "linewidths": 0}
-        ax.scatter(*source.T, marker="o", s=22, **named)
-        ax.scatter(*target.T, marker="^", s=26, label=label(group.name), **named)
-        x, y = np.median(target, 0)
-        ax.text(x, y, label(group.name), ha="center", va="center", fontsize=9, color=colour,
-                bbox={"facecolor": "#fff", "alpha": 0.8, "pad": 1, "linewidth": 0})  # fmt: skip
+        for points, marker in ((source, "o"), (target, "^")):
+            ax.scatter(
+                points[:, 0],
+                points[:, 1],
+                marker=marker,
+                s=18,
+                color=colour,
+                alpha=0.8,
+                linewidths=0,
+            )
+        x, y = np.median(target, 0)[0], np.percentile(target, 90, 0)[1]
+        ax.text(x, y, label(group.name), ha="center", va="bottom", fontsize=8.5, color=colour,
+                bbox={"facecolor": "#fff", "alpha": 0.7, "pad": 0.5, "linewidth": 0})  # fmt: skip
+        ax.scatter([], [], marker="s", s=26, color=colour, label=label(group.name))
+    ax.scatter([], [], marker="o", s=22, color="#555", label="source")
+    ax.scatter([], [], marker="^", s=24, color="#555", label="target")
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=3, fontsize="small")
 
 
