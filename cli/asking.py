@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Loading:
+    """How the encoder of files and texts is loaded: each None as the feature file tells."""
+
+    name: str | None
+    weights: Path | None
+    device: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """n queries of one side: embeddings (n, width), and what is known of each.
 
@@ -33,13 +42,7 @@ class Asked:
     shown: "Mapping[str, Shown]"
 
 
-def ask(
-    aligned: "Aligned",
-    queries: Sequence[str],
-    side: Any,
-    weights: Path | None,
-    device: str | None,
-) -> Asked:
+def ask(aligned: "Aligned", queries: Sequence[str], side: Any, loading: Loading) -> Asked:
     """Embed queries. Raises XmgError where one is neither an id nor what the encoder can read."""
     from xmg.engine.analysis.lookup import side_of
 
@@ -49,10 +52,9 @@ def ask(
             f"{aligned.source.path} and {aligned.target.path} each lack one of these ids or more. "
             "fix: --from source or --from target, which takes what is no id for a file or a text"
         )
-    file: FeatureFile = getattr(aligned, side)
     known = _known(aligned, side, queries)
     raw = [query for query in queries if query not in known]
-    read = _read(aligned, side, file, raw, weights, device) if raw else {}
+    read = _read(aligned, side, raw, loading) if raw else {}
     both = known | read
     return Asked(
         side,
@@ -98,16 +100,15 @@ def _known(aligned: "Aligned", side: "Side", queries: Sequence[str]) -> dict[str
 def _read(
     aligned: "Aligned",
     side: "Side",
-    file: FeatureFile,
     queries: Sequence[str],
-    weights: Path | None,
-    device: str | None,
+    loading: Loading,
 ) -> dict[str, _One]:
     """Files and texts, by the encoder that made the side's file."""
     import numpy as np
 
     from xmg.extract.inputs import modalities
 
+    file: FeatureFile = getattr(aligned, side)
     may_be_text = "text" in modalities(file.encoder)
     contents: dict[str, Content] = {}
     for query in dict.fromkeys(queries):
@@ -118,7 +119,7 @@ def _read(
     from xmg.extract.same_encoder import same_encoder
 
     with hints.status(f"loading {file.encoder}"):
-        encoder = same_encoder(file.spec, weights=weights, device=device)
+        encoder = same_encoder(file.spec, **asdict(loading))
     with tempfile.TemporaryDirectory() as folder:
         made = _features(contents, encoder, file, Path(folder) / "queries.h5")
         z = aligned.embed(side, np.arange(len(made)), made)
@@ -140,14 +141,16 @@ def _features(
 ) -> FeatureFile:
     """A feature file of the queries, in their order, made as xmg extract makes one."""
     from xmg.extract.pipeline import extract
-    from xmg.extract.types import Sample, Source
+    from xmg.extract.types import RejectError, Sample, Source
 
+    for name, content in contents.items():
+        try:
+            encoder.decode(content)
+        except RejectError as error:
+            text = f"{name!r} cannot be read: {error}. fix: name an id, or another file"
+            raise XmgError(text) from error
     samples = [Sample(str(i), content) for i, content in enumerate(contents.values())]
-    names = list(contents)
-    made = extract(Source("queries", samples), encoder, out, dtype=file.dtype.name)
-    for i, reason in made.rejects:
-        raise XmgError(f"{names[int(i)]!r} cannot be read: {reason}. fix: name another file")
-    return made
+    return extract(Source("queries", samples), encoder, out, dtype=file.dtype.name)
 
 
 def _shown(content: "Content", encoder: "Encoder") -> "Shown":

@@ -37,6 +37,10 @@ def retrieve(
         Path | None,
         typer.Option(help="Feature file to search, in place of the run's of that modality."),
     ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="What made the file, where its own name does not find it."),
+    ] = None,
     weights: Annotated[
         Path | None, typer.Option(help="Weights of the encoder, for files and texts.")
     ] = None,
@@ -57,7 +61,7 @@ def retrieve(
     Example: xmg retrieve runs/speech "Deutschland, Frankreich" --from source
     """
     from xmg.cache.outputs import appearing, check_free
-    from xmg.cli.asking import ask
+    from xmg.cli.asking import Loading, ask
     from xmg.engine.analysis.lookup import Answer, look_up, other
     from xmg.engine.analysis.retrieval import open_aligned
     from xmg.engine.pages.retrieve_page import retrieve_page
@@ -69,7 +73,7 @@ def retrieve(
     check_free([out] if out else [], overwrite)
     show = shower(run, source_data, target_data, allow_outside)
     aligned = open_aligned(run)
-    asked = ask(aligned, queries, side, weights, device)
+    asked = ask(aligned, queries, side, Loading(encoder, weights, device))
     found = FeatureFile(gallery) if gallery else None
     hits = look_up(aligned, asked.side, asked.z, k, found)
     answers = [

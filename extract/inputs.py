@@ -9,6 +9,7 @@ from typing import Final, get_args
 
 from xmg.cache import FeatureFile, XmgError, decode
 from xmg.extract.encoders import PUBLISHED
+from xmg.extract.sources.samples import SUFFIXES
 from xmg.extract.spec import Job, make_job, read_spec
 from xmg.extract.types import Content, Modality, RejectError, Source
 
@@ -16,6 +17,7 @@ _SIDE: Final = 240  # pixels of an image's longest side
 _RATE: Final = 16_000  # Hz
 _SECONDS: Final = 8
 _LETTERS: Final = 600
+_FEW: Final = 20
 _OF_IMAGES: Final = ("timm:", "torchvision:")
 
 
@@ -55,7 +57,7 @@ def inputs_of(file: FeatureFile, paths: Sequence[Path], allow_outside: bool = Fa
         found.append(Inputs(modality, source, places, len(ids)))
     if not found:
         raise errors[0]
-    best = max(found, key=lambda one: len(one.places))
+    best = max(found, key=lambda one: (len(one.places), _fitting(one)))
     if not best.places:
         raise XmgError(_none_found(file, best, paths))
     return best
@@ -82,6 +84,13 @@ def modalities(encoder: str) -> list[Modality]:
     if encoder.startswith(_OF_IMAGES):
         return ["image"]
     return list(get_args(Modality))
+
+
+def _fitting(inputs: Inputs) -> int:
+    """How many of a few contents are named like files of the modality, where several list alike."""
+    few = (inputs.source.samples[i].content for i in list(inputs.places.values())[:_FEW])
+    suffixes = SUFFIXES[inputs.modality]
+    return sum(isinstance(c, Path) and c.suffix.lower() in suffixes for c in few)
 
 
 def _none_found(file: FeatureFile, inputs: Inputs, paths: Sequence[Path]) -> str:

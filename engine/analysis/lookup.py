@@ -1,7 +1,8 @@
 """Look one input up in the other modality: what a finished run finds nearest to it."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -83,11 +84,16 @@ def _hits(file: FeatureFile, rows: Rows, cosines: Sequence[float], seen: Rows | 
 
 def check_same_features(file: FeatureFile, own: FeatureFile) -> None:
     """Raise XmgError unless a file is of the encoder, weights and preprocessing of a run's own."""
-    names = ("encoder", "weights_sha256", "preprocessing")
-    found, wanted = ({n: asdict(f.spec)[n] for n in names} for f in (file, own))
-    which = differences(found, wanted)
+    which = differences(_recipe(file), _recipe(own))
     if which or file.dim != own.dim or file.is_sequence != own.is_sequence:
         raise XmgError(
             f"{file.path} holds other features than {own.path}, which the run knows: "
             f"{which or 'another shape'}.\nfix: extract it with the encoder of {own.path}"
         )
+
+
+def _recipe(file: FeatureFile) -> dict[str, Any]:
+    """What features mean; precision depends on the device, and changes their last digits only."""
+    spec = file.spec
+    steps = {k: v for k, v in spec.preprocessing.items() if k != "compute"}
+    return {"encoder": spec.encoder, "weights": spec.weights_sha256, "preprocessing": steps}

@@ -19,8 +19,8 @@ from xmg.engine.tables import Table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
-# Okabe and Ito, told apart with any kind of colour vision; darkened where too pale for lines.
-COLOURS: Final = ("#0072b2", "#d55e00", "#00795a", "#b0508a", "#8a6d00", "#2e8bc0", "#000000")
+# After Okabe and Ito (2008), told apart with any colour vision; dark enough for letters on white.
+COLOURS: Final = ("#0072b2", "#b84a00", "#00795a", "#a8487f", "#806600", "#000000", "#6b6b6b")
 MARKERS: Final = "os^Dvp*"
 WIDTH: Final = 5.2  # inches: of a phone and of a column of text
 _LABEL: Final = 28  # letters of a name in a plot
@@ -71,8 +71,8 @@ def drawing(width: float, height: float) -> Iterator["Canvas"]:
 def to_svg(canvas: "Canvas", alt: str) -> Markup:
     """The SVG element of a figure, for use inside a page: called within `drawing`.
 
-    Without what files need: prologue, metadata, name spaces, and numbered ids, which several
-    figures of a page would share. Ids that are referred to are made the figure's own.
+    Without what files need: prologue, metadata, name spaces, and ids that nothing refers to;
+    the others become the figure's own, as a page has several.
     """
     import matplotlib
 
@@ -84,11 +84,17 @@ def to_svg(canvas: "Canvas", alt: str) -> Markup:
     body = buffer.getvalue().partition("<svg")[2].partition(">")
     box = re.search(r'viewBox="[\d. ]+"', body[0])
     inner = re.sub(r"<style[^>]*>.*?</style>", "", body[2], count=1, flags=re.DOTALL)
-    inner = re.sub(r' id="[a-z0-9]+_\d+"', "", inner)
-    used = set(re.findall(r"(?:url\(#|href=\"#)(\w+)", inner))
-    for name in used:
-        inner = inner.replace(f'id="{name}"', f'id="{own}{name}"')
-        inner = inner.replace(f"#{name}", f"#{own}{name}")
+    used = set(re.findall(r'(?:url\(|href=")#([^")]+)', inner))
+
+    def kept(found: re.Match[str]) -> str:
+        """An id that is referred to, where it first stands: later ones are of equal shapes."""
+        if found[1] not in used:
+            return ""
+        used.remove(found[1])
+        return f' id="{own}{found[1]}"'
+
+    inner = re.sub(r' id="([^"]+)"', kept, inner)
+    inner = re.sub(r'(url\(|href=")#([^")]+)', rf"\1#{own}\2", inner)
     assert box
     inches = canvas.get_figwidth()
     # letters neither too small to be read nor larger than the text around them
