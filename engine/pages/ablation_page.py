@@ -54,7 +54,7 @@ def _plot(panel: Panel) -> Figure:
     title = f"Accuracy by {x_label}" + (f", {title}" if title else "")
     ends = "; ".join(f"{row} from {p[0][1]:.1f} to {p[-1][1]:.1f}" for row, p in lines.items())
     alt = f"{title}, in percent: {ends}."
-    with drawing(WIDTH, 3.4 + 0.09 * len(lines)) as canvas:
+    with drawing(WIDTH, 3.2 + 0.11 * len(lines)) as canvas:
         ax = canvas.subplots()
         for (row, points), style in zip(lines.items(), styles(), strict=False):
             x, y, low, high = zip(*points, strict=True)
@@ -64,7 +64,7 @@ def _plot(panel: Panel) -> Figure:
         ax.set(xlabel=x_label, ylabel="accuracy on unseen classes (%)")
         ax.set_xticks(sorted({p[0] for points in lines.values() for p in points}))
         ax.grid(axis="y", color="#ddd")
-        canvas.legend(loc="outside lower center", ncols=2, fontsize="x-small")
+        canvas.legend(loc="outside lower center", ncols=2, fontsize="small")
         svg = to_svg(canvas, alt)
     note = "Points are means over seeds, bars 95% intervals of the mean; none with one seed."
     return Figure(title, svg, alt, note, _numbers(title, x_label, lines))

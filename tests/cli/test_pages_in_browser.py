@@ -1,7 +1,6 @@
 """Pages in Chromium: nothing fails, everything is seen, heard and reached by the keyboard."""
 
 import shutil
-import sys
 from urllib.parse import quote
 
 import hostile
@@ -9,7 +8,7 @@ import pytest
 import synthetic
 
 from xmg.cache import decode
-from xmg.cli.main import main
+from xmg.cli.main import app
 from xmg.engine.analysis.retrieval import open_aligned
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -36,11 +35,7 @@ return [e.tagName, (e.getAttribute('aria-label') || e.innerText || '').trim(), r
 
 
 def written(*words):
-    argv, sys.argv = sys.argv, ["xmg", *map(str, words)]
-    try:
-        main()
-    finally:
-        sys.argv = argv
+    app([str(word) for word in words], standalone_mode=False)
 
 
 @pytest.fixture(scope="module")
@@ -103,13 +98,14 @@ def test_it_fits_the_screen_and_plots_are_seen(browser, pages, name, width):
     widths = "return [document.documentElement.scrollWidth, document.body.scrollWidth, innerWidth]"
     assert max(browser.execute_script(widths)) == width
     boxes = browser.execute_script(
-        "return [...document.querySelectorAll('svg')].map(s => {const b = s.getBoundingClientRect();"
-        " return [b.width, b.height, s.querySelectorAll('path, use').length]})"
+        "return [...document.querySelectorAll('svg')].map(s => [s.getBoundingClientRect().width,"
+        " s.getBoundingClientRect().height, s.querySelectorAll('path, use').length])"
     )
     assert len(boxes) == {"run": 5, "retrieve": 0, "ablation": 1}[name]
     assert all(w > 250 and h > 150 and n > 10 for w, h, n in boxes)
     letters = browser.execute_script(
-        "return [...document.querySelectorAll('svg text')].map(t => t.getBoundingClientRect().height)"
+        "return [...document.querySelectorAll('svg text')]"
+        ".map(t => t.getBoundingClientRect().height)"
     )
     assert all(height >= 7 for height in letters)
 
