@@ -12,8 +12,6 @@ from xmg.cache.names import closest
 from xmg.cli.console import hints
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from xmg.engine.analysis.retrieval import Aligned, Side
     from xmg.engine.pages.items import Shown
     from xmg.extract.types import Content, Encoder
@@ -30,13 +28,13 @@ class Loading:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """n queries of one side: embeddings (n, width), and what is known of each.
+    """n queries of one side: embeddings (width,), and what is known of each.
 
     shown: how those look that are no ids.
     """
 
     side: "Side"
-    z: "Tensor"
+    z: Sequence[Any]
     labels: Sequence[str | None]
     seen: Sequence[bool | None]
     shown: "Mapping[str, Shown]"
@@ -58,7 +56,7 @@ def ask(aligned: "Aligned", queries: Sequence[str], side: Any, loading: Loading)
     both = known | read
     return Asked(
         side,
-        _stack([both[q].z for q in queries]),
+        [both[q].z for q in queries],
         [both[q].label for q in queries],
         [both[q].seen for q in queries],
         {q: one.shown for q, one in read.items() if one.shown},
@@ -67,16 +65,10 @@ def ask(aligned: "Aligned", queries: Sequence[str], side: Any, loading: Loading)
 
 @dataclass(frozen=True, slots=True)
 class _One:
-    z: "Tensor"  # (width,)
+    z: Any  # (width,), a tensor
     label: str | None = None
     seen: bool | None = None
     shown: "Shown | None" = None
-
-
-def _stack(parts: "Sequence[Tensor]") -> "Tensor":
-    import torch
-
-    return torch.stack(list(parts))
 
 
 def _known(aligned: "Aligned", side: "Side", queries: Sequence[str]) -> dict[str, _One]:

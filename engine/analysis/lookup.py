@@ -1,10 +1,11 @@
 """Look one input up in the other modality: what a finished run finds nearest to it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from xmg.cache import FeatureFile, XmgError, decode
@@ -58,9 +59,9 @@ def seen_rows(aligned: Aligned, side: Side) -> Rows:
 
 
 def look_up(
-    aligned: Aligned, side: Side, z: Tensor, k: int, gallery: FeatureFile | None = None
+    aligned: Aligned, side: Side, z: Iterable[Tensor], k: int, gallery: FeatureFile | None = None
 ) -> list[list[Hit]]:
-    """The k rows of the other modality nearest to each of z (n, width), embeddings of `side`.
+    """The k rows of the other modality nearest to each of z, embeddings (width,) of `side`.
 
     gallery: a file in place of the run's own. Raises XmgError where it is of another encoder.
     """
@@ -68,7 +69,9 @@ def look_up(
     own: FeatureFile = getattr(aligned, away)
     file = gallery or own
     check_same_features(file, own)
-    cosines, found = search(z, aligned.embed(away, np.arange(len(file)), file), k)
+    cosines, found = search(
+        torch.stack(list(z)), aligned.embed(away, np.arange(len(file)), file), k
+    )
     seen = None if gallery else seen_rows(aligned, away)
     return [
         _hits(file, np.array(rows, np.int64), near, seen)
