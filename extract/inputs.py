@@ -114,7 +114,7 @@ def preview(content: Content, modality: Modality) -> str:
         return {"image": _image, "audio": _audio, "text": _text}[modality](content)
     except ModuleNotFoundError as error:
         raise XmgError(
-            f"to show {modality}s needs {error.name}. fix: pip install 'xmg[report]'"
+            f"to show {modality} inputs, {error.name} is needed. fix: pip install 'xmg[report]'"
         ) from None
 
 

@@ -1,12 +1,13 @@
 """Learning curves of a run."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from xmg.engine.pages.figures import COLOURS, WIDTH, Figure, drawing, to_svg
 from xmg.engine.tables import Table
 
-_LOSSES = {"align_loss": "alignment loss", "classify_loss": "classification loss"}
+_LOSSES: Final = {"align_loss": "alignment loss", "classify_loss": "classification loss"}
+_RANGE: Final = 5.0  # points of accuracy that the axis spans at least
 
 
 def curves(metrics: Sequence[Mapping[str, Any]], best: int) -> Figure | None:
@@ -32,6 +33,10 @@ def curves(metrics: Sequence[Mapping[str, Any]], best: int) -> Figure | None:
             scale = 100 if name == "validation_accuracy" else 1
             ax.plot(*zip(*((i, scale * y) for i, y in points), strict=True),
                     color=colour, marker="o", markersize=3)  # fmt: skip
+            if scale == 100:  # small changes shall look small
+                low, high = ax.get_ylim()
+                room = max(0.0, (_RANGE - (high - low)) / 2)
+                ax.set_ylim(low - room, high + room)
             ax.axvline(best, color="#555", linestyle="--", linewidth=1)
             ax.set_ylabel(title, fontsize="small")
             ax.grid(axis="y", color="#ddd")

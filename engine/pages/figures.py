@@ -104,8 +104,12 @@ def to_svg(canvas: "Canvas", alt: str) -> Markup:
 
 
 def label(name: str) -> str:
-    """A name as a plot shows it: plain, and not long."""
+    """A name as a plot shows it: plain, and not long.
+
+    A space goes before an underscore, as matplotlib hides what begins with one.
+    """
     shown = " ".join(plain(name).split())
+    shown = f" {shown}" if shown.startswith("_") else shown
     return shown if len(shown) <= _LABEL else shown[: _LABEL - 1] + "…"
 
 

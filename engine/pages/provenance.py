@@ -93,15 +93,15 @@ def _listed(names: Sequence[str], most: int = 200) -> str:
 
 
 def pairs_in_words(problem: Problem, config: Config) -> str:
-    """Such as `weak pairs: 13 concepts of 4,680 source and 237 target rows`."""
+    """Such as `weak pairs, 13 concepts of 4,680 source and 237 target rows`."""
     sets = problem.train.sets
     n_source, n_target = (int(np.diff(o).sum()) for o in (sets.source_offsets, sets.target_offsets))
     if config.concepts:
         return (
-            f"weak pairs: {len(sets):,} concepts of {n_source:,} source and {n_target:,} "
+            f"weak pairs, {len(sets):,} concepts of {n_source:,} source and {n_target:,} "
             "target rows"
         )
-    return f"strong pairs: {n_target:,} in {len(sets):,} sets"
+    return f"strong pairs, {n_target:,} in {len(sets):,} sets"
 
 
 def versions_table() -> Table:

@@ -62,6 +62,7 @@ def test_lines_differ_in_colour_or_marker():
 def test_long_names_are_cut():
     assert label("x" * 99) == "x" * 27 + "…"
     assert label(" a\nb ") == "a b"
+    assert "_hidden" in Page(drawn("legend", ["title", "_hidden"])).text
 
 
 def test_without_matplotlib(monkeypatch):
