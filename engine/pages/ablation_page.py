@@ -1,7 +1,7 @@
 """The report of an ablation: one page."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,11 @@ def ablation_page(out: Path) -> str:
     """
     kept, found = read_kept(out)
     spec = kept.spec
+    paths = (spec.source, spec.target, spec.concepts, out)
+    found = [
+        replace(one, failure=one.failure and provenance.without_folders(one.failure, paths))
+        for one in found
+    ]
     done = sum(one.result is not None for one in found)
     return page(
         "ablation.html",
@@ -56,13 +61,16 @@ def _plot(panel: Panel) -> Figure:
     alt = f"{title}, in percent: {ends}."
     with drawing(WIDTH, 3.2 + 0.11 * len(lines)) as canvas:
         ax = canvas.subplots()
-        for (row, points), style in zip(lines.items(), styles(), strict=False):
-            x, y, low, high = zip(*points, strict=True)
+        at = [p[0] for points in lines.values() for p in points]
+        apart = min(0.012, 0.1 / len(lines)) * (max(at) - min(at) or 1)  # bars side by side
+        for i, ((row, points), style) in enumerate(zip(lines.items(), styles(), strict=False)):
+            at_x, y, low, high = zip(*points, strict=True)
+            x = [value + apart * (i - (len(lines) - 1) / 2) for value in at_x]
             half = [[b - a for a, b in zip(low, y, strict=True)],
                     [b - a for a, b in zip(y, high, strict=True)]]  # fmt: skip
             ax.errorbar(x, y, half, capsize=2, markersize=5, linewidth=1, label=label(row), **style)
         ax.set(xlabel=x_label, ylabel="accuracy on unseen classes (%)")
-        ax.set_xticks(sorted({p[0] for points in lines.values() for p in points}))
+        ax.set_xticks(sorted(set(at)))
         ax.grid(axis="y", color="#ddd")
         canvas.legend(loc="outside lower center", ncols=2, fontsize="small")
         svg = to_svg(canvas, alt)

@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -56,6 +56,15 @@ def settings_table(config: Config) -> Table:
         default = field.is_required() or value == field.default
         lines.append([name, said if default else Cell("", said)])
     return Table("Settings", ["setting", "value"], lines, 2)
+
+
+def without_folders(text: str, paths: Iterable[Path | None]) -> str:
+    """A text that names these files, with their names alone: folders are private."""
+    for path in paths:
+        if path is not None:
+            for known in dict.fromkeys((str(path), str(path.resolve()))):
+                text = text.replace(known, path.name)
+    return text
 
 
 def in_words(value: Any) -> str:

@@ -75,7 +75,9 @@ def _aligned(aligned: Aligned, shots: Sequence[int], show: Show) -> dict[str, An
     try:
         measured = measure(aligned)
     except XmgError as error:  # no pair is of a new class; the rest can be said
-        found = {"why_not": str(error)}
+        config = aligned.config
+        paths = (config.source, config.target, config.concepts)
+        found = {"why_not": provenance.without_folders(str(error), paths)}
     else:
         found = {
             "why_not": "",

@@ -84,7 +84,7 @@ def test_no_pair_is_of_a_new_class(xmg, tmp_path):
     meta_train(synthetic.config_of(source, other, iterations=2, n_validation=2, n_sets=4),
                tmp_path / "run")  # fmt: skip
     page = html_page.read(made(xmg, tmp_path / "run"))
-    assert "no pair of" in page.text and "fix: " in page.text
+    assert "no pair of source.h5 and t.h5" in page.text and "fix: " in page.text
 
 
 def test_a_page_is_not_lost(xmg, strong):

@@ -82,8 +82,9 @@ def test_failures_are_listed(out):
     kept, _ = read_kept(out)
     cell = out / kept.cells[0]
     (cell / "result.json").unlink()
-    (cell / FAILURE).write_text("<script>no luck</script>")
+    (cell / FAILURE).write_text(f"<script>no luck</script> with {kept.spec.source}")
     text = ablation_page(out)
+    assert "with source.h5" in text and str(kept.spec.source) not in text  # folders are private
     assert "&lt;script&gt;no luck" in text and "<script" not in text
     for name in kept.cells:
         (out / name / "result.json").unlink(missing_ok=True)
