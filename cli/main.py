@@ -12,10 +12,12 @@ from xmg.cli.console import RANK
 from xmg.cli.demo import demo
 from xmg.cli.encoders import encoders
 from xmg.cli.evaluate import evaluate
+from xmg.cli.export import export
 from xmg.cli.extract import extract
 from xmg.cli.inspect import inspect
 from xmg.cli.meta_train import meta_train
 from xmg.cli.pair import pair
+from xmg.cli.predict import predict
 from xmg.cli.report import report
 from xmg.cli.retrieve import retrieve
 
@@ -31,6 +33,8 @@ app.command()(extract)
 app.command()(encoders)
 app.command("meta-train")(meta_train)
 app.command()(evaluate)
+app.command()(predict)
+app.command()(export)
 app.command()(inspect)
 app.command()(report)
 app.command()(retrieve)

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -48,19 +48,31 @@ def fetch(file: FeatureFile, rows: Rows) -> Tensor:
 
 
 def fetch_frames(file: FeatureFile, rows: Rows) -> Tensor:
-    """Sequences (..., L, D + 1) of rows (...,), as stored: frames, with a last column of ones.
+    """Sequences (..., L, D + 1) of rows (...,), as stored: see `padded`.
 
-    Shorter ones are padded with zeros, there too. L is the file's longest sequence, but no more
-    than 128: of longer ones frames are taken evenly.
+    L is the file's longest sequence, but no more than 128.
     """
-    sequences = file.take(rows.reshape(-1))
-    n_frames = min(int(np.diff(file.offsets).max(initial=1)), _FRAMES)
-    batch = np.zeros((len(sequences), n_frames, file.dim + 1), file.dtype)
+    longest = int(np.diff(file.offsets).max(initial=1))
+    batch = padded(file.take(rows.reshape(-1)), longest, file.dim)
+    return batch.reshape(*rows.shape, *batch.shape[1:])
+
+
+def padded(sequences: Iterable[npt.NDArray[Any]], longest: int = 1, dim: int = 0) -> Tensor:
+    """Sequences (T_i, D) as one batch (n, L, D + 1), with a last column of ones that marks frames.
+
+    Shorter ones are padded with zeros, there too. L is the longest, `longest` at least, but no
+    more than 128: of longer ones frames are taken evenly. dim: D where there are none.
+    """
+    sequences = list(sequences)
+    dtype = sequences[0].dtype if sequences else np.float32
+    dim = sequences[0].shape[1] if sequences else dim
+    n_frames = min(max([longest, *map(len, sequences)]), _FRAMES)
+    batch = np.zeros((len(sequences), n_frames, dim + 1), dtype)
     for to, frames in zip(batch, sequences, strict=True):
         kept = min(len(frames), n_frames)
         to[:kept, :-1] = frames[np.arange(kept) * len(frames) // max(kept, 1)]
         to[:kept, -1] = 1
-    return torch.from_numpy(batch.reshape(*rows.shape, *batch.shape[1:]))
+    return torch.from_numpy(batch)
 
 
 def mean_frame(x: Tensor) -> Tensor:

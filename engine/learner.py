@@ -1,6 +1,6 @@
 """A few-shot learner at meta-test: how it starts, and how it moves on k labels per class."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Literal, NamedTuple, Protocol
@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from xmg.engine.heads import Head, Theta, project, prototypes
-from xmg.engine.linear_probe import decision
+from xmg.engine.linear_probe import decision, weights_of
 from xmg.engine.tasks import Tasks
 
 Start = Literal["class-means", "meta", "logistic"]
@@ -95,17 +95,28 @@ def accuracies(classifier: Classifier, tasks: Tasks, settings: Sequence[Any], ta
     return (predicted == tasks.query_labels).float().mean(-1)
 
 
+def logits_of(scores: Tensor, setting: Setting, tau: float) -> Tensor:
+    """Logits, whose softmax are probabilities, of scores (..., n_way): z . phi / tau.
+
+    Of a logistic regression its own decision values, -inf for a class without a label; where two
+    classes are left these are -f and f, with the probability 1 / (1 + exp(-f)) of the second.
+    """
+    if setting.start != "logistic":
+        return scores / tau
+    two = scores.isfinite().sum(-1, keepdim=True) == 2
+    return torch.where(two, scores / 2, scores)
+
+
 def _scores(learner: Learner, tasks: Tasks, settings: Sequence[Setting], tau: float) -> Tensor:
     """A task's own head and phi take n_steps Adam steps on the cross-entropy of its support."""
-    x = learner.front(tasks.x)  # (U, d)
-    own = F.normalize(learner.own(tasks.x), dim=-1) if learner.own else x.new_empty(len(x), 0)
-    support, query = tasks.locate(tasks.support), tasks.locate(tasks.query)
-    labels = tasks.support_labels
+    x, own = _rows(learner, tasks.x)
+    support, query = (tasks.locate(part).flatten(1) for part in (tasks.support, tasks.query))
+    labels, n_way = tasks.support_labels, tasks.support.shape[1]
     chunks = []
     for i in range(0, len(support), _CHUNK):
         part = slice(i, i + _CHUNK)
         of_support, of_query = (_Rows(x[i], own[i]) for i in (support[part], query[part]))
-        batch = _Batch(learner, of_support, of_query, labels[part], tau)
+        batch = _Batch(learner, of_support, of_query, labels[part], n_way, tau)
         found: dict[Setting, Tensor] = {}
         for setting in settings:
             if setting.start == "logistic":
@@ -118,25 +129,75 @@ def _scores(learner: Learner, tasks: Tasks, settings: Sequence[Setting], tau: fl
     return torch.cat(chunks, 1)
 
 
+@dataclass(frozen=True, slots=True)
+class Adapted:
+    """A learner after the labels of one task: softmax(z . weights + bias) of embeddings z.
+
+    theta: parameters of the head, moved. own: weight of the target's own features. weights
+    (w, n_way), bias (n_way,): -inf for a class that no label names.
+    """
+
+    learner: Learner
+    theta: Theta
+    own: float
+    weights: Tensor
+    bias: Tensor
+
+    @torch.no_grad()
+    def logits(self, x: Tensor) -> Tensor:
+        """Of raw rows (U, D), or of sequences (U, L, D + 1): (U, n_way)."""
+        rows = _rows(self.learner, x)
+        return _embed(self.learner.head, self.theta, self.own, rows) @ self.weights + self.bias
+
+
+def adapt(
+    learner: Learner, x: Tensor, labels: Tensor, n_way: int, setting: Setting, tau: float
+) -> Adapted:
+    """Adapt to raw rows (n, D), or sequences, with labels (n,) in [0, n_way): as `scores` does.
+
+    Classes may have different numbers of rows; one without any is never answered.
+    """
+    rows = _Rows(*(part[None] for part in _rows(learner, x)))
+    batch = _Batch(learner, rows, rows, labels[None], n_way, tau)
+    if setting.start == "logistic":
+        batch.begin(setting)
+        z = batch.embed(batch.support)[0].numpy()
+        found = weights_of("logistic", setting.rate, z, labels.numpy(), n_way)
+        weights, bias = (torch.from_numpy(part).to(rows.x) for part in found)
+    else:
+        for _ in _descend(batch, setting):
+            pass
+        weights = batch.phi[0].detach() / tau
+        bias = weights.new_zeros(n_way).masked_fill(~_named(labels, n_way), -torch.inf)
+    moved = {name: value[0].detach() for name, value in batch.moved.items()}
+    return Adapted(learner, {**learner.theta, **moved}, setting.own, weights, bias)
+
+
 class _Rows(NamedTuple):
-    """Rows of tasks: x (T, ..., d) out of the front, unit rows own (T, ..., d')."""
+    """Rows of tasks: x (T, n, d) out of the front, unit rows own (T, n, d')."""
 
     x: Tensor
     own: Tensor
 
 
 class _Batch:
-    """Tasks that adapt together: support (T, n_way, k, d), query (T, n_way, q, d).
+    """Tasks that adapt together: support (T, n, d) with labels (T, n), query (T, q, d).
 
     Tasks share an optimizer but no parameter, and Adam is elementwise: each moves as if alone.
     """
 
     def __init__(
-        self, learner: Learner, support: _Rows, query: _Rows, labels: Tensor, tau: float
+        self,
+        learner: Learner,
+        support: _Rows,
+        query: _Rows,
+        labels: Tensor,
+        n_way: int,
+        tau: float,
     ) -> None:
-        n_tasks, self.n_way = support.x.shape[:2]
-        self.learner, self.labels, self.tau = learner, labels, tau
-        self.support, self.query = (_Rows(*(v.flatten(1, 2) for v in r)) for r in (support, query))
+        n_tasks = len(labels)
+        self.learner, self.labels, self.n_way, self.tau = learner, labels, n_way, tau
+        self.support, self.query = support, query
         learned = learner.head.learns("target") if learner.head else ()
         self.start = {n: learner.theta[n].expand(n_tasks, *learner.theta[n].shape) for n in learned}
         self.moved: Theta = {}
@@ -150,50 +211,71 @@ class _Batch:
         if setting.start == "meta":
             self.phi = self.learner.theta["phi"].repeat(len(self.labels), 1, 1)
         else:
-            self.phi = prototypes(self._embed(self.support), self.labels, self.n_way)
+            self.phi = prototypes(self.embed(self.support), self.labels, self.n_way)
 
     def loss(self) -> Tensor:
         """Sum over tasks of the mean cross-entropy of their supports."""
-        logits = self._embed(self.support) @ self.phi / self.tau
+        logits = self.embed(self.support) @ self.phi / self.tau
         total = F.cross_entropy(logits.flatten(0, 1), self.labels.flatten(), reduction="sum")
         return total / self.labels.shape[1]
 
     @torch.no_grad()
     def score(self) -> Tensor:
         """Scores of the queries, (T, n_way * q, n_way); -inf for a class that no label names."""
-        named = F.one_hot(self.labels, self.n_way).any(1, keepdim=True)  # (T, 1, n_way)
-        return (self._embed(self.query) @ self.phi).masked_fill(~named, -torch.inf)
+        named = _named(self.labels, self.n_way).unsqueeze(1)  # (T, 1, n_way)
+        return (self.embed(self.query) @ self.phi).masked_fill(~named, -torch.inf)
 
     @torch.no_grad()
     def logistic(self, setting: Setting) -> Tensor:
         """Scores of the queries by logistic regression on the support's embeddings."""
         self.begin(setting)
-        parts = self._embed(self.support).numpy(), self.labels.numpy(), self._embed(self.query)
+        parts = self.embed(self.support).numpy(), self.labels.numpy(), self.embed(self.query)
         found = [
             decision("logistic", setting.rate, x, y, q.numpy(), self.n_way)
             for x, y, q in zip(*parts, strict=True)
         ]
         return torch.from_numpy(np.stack(found)).to(self.query.x)
 
-    def _embed(self, rows: _Rows) -> Tensor:
-        x = rows.x
-        if self.learner.head:
-            x = project(self.learner.head, {**self.learner.theta, **self.moved}, "target", x)
-        z = F.normalize(x, dim=-1)
-        return F.normalize(torch.cat([z, self.weight * rows.own], -1), dim=-1) if self.weight else z
+    def embed(self, rows: _Rows) -> Tensor:
+        """z (T, n, w) of rows, by each task's own head."""
+        theta = {**self.learner.theta, **self.moved}
+        return _embed(self.learner.head, theta, self.weight, rows)
+
+
+def _rows(learner: Learner, x: Tensor) -> _Rows:
+    """What a learner makes of raw rows (U, D) before its head: (U, d), (U, d')."""
+    mapped = learner.front(x)
+    own = F.normalize(learner.own(x), dim=-1) if learner.own else mapped.new_empty(len(x), 0)
+    return _Rows(mapped, own)
+
+
+def _embed(head: Head | None, theta: Theta, own: float, rows: _Rows) -> Tensor:
+    x = project(head, theta, "target", rows.x) if head else rows.x
+    z = F.normalize(x, dim=-1)
+    return F.normalize(torch.cat([z, own * rows.own], -1), dim=-1) if own else z
+
+
+def _named(labels: Tensor, n_way: int) -> Tensor:
+    """Whether labels (..., n) name each class, (..., n_way)."""
+    return F.one_hot(labels, n_way).any(-2)
 
 
 def _trajectory(batch: _Batch, wanted: Sequence[Setting]) -> dict[Setting, Tensor]:
     """Descend once, scoring at each wanted number of steps; settings differ in nothing else."""
-    batch.begin(wanted[0])
-    leaves = [p.requires_grad_() for p in (*batch.moved.values(), batch.phi)]
-    optimizer = torch.optim.Adam(leaves, lr=wanted[0].rate, fused=True)
     found: dict[Setting, Tensor] = {}
-    last = max(setting.n_steps for setting in wanted)
-    for step in range(last + 1):
+    for step in _descend(batch, max(wanted, key=lambda setting: setting.n_steps)):
         found |= {s: batch.score() for s in wanted if s.n_steps == step}
-        if step < last:
-            optimizer.zero_grad()
-            batch.loss().backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
     return found
+
+
+def _descend(batch: _Batch, setting: Setting) -> Iterator[int]:
+    """Take a setting's Adam steps; yields the number of steps taken, from 0 on."""
+    batch.begin(setting)
+    leaves = [p.requires_grad_() for p in (*batch.moved.values(), batch.phi)]
+    optimizer = torch.optim.Adam(leaves, lr=setting.rate, fused=True)
+    for step in range(setting.n_steps):
+        yield step
+        optimizer.zero_grad()
+        batch.loss().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    yield setting.n_steps

@@ -14,7 +14,7 @@ from xmg.cache.pairs import Rows, join_ids
 from xmg.engine.analysis.retrieval import Aligned, open_aligned, search
 from xmg.engine.compute import flushed_denormals
 from xmg.engine.evaluate import select
-from xmg.engine.learner import Setting
+from xmg.engine.learner import Setting, logits_of
 from xmg.engine.methods.system import learner
 from xmg.engine.tasks import Tasks, test_tasks, validation_tasks
 
@@ -121,19 +121,7 @@ def _predict(aligned: Aligned, tasks: Tasks, shots: int) -> tuple[Setting, Tenso
     seen = validation_tasks(aligned.problem.validation, config, [shots])[shots]
     setting: Setting = select([classifier], seen, config.tau)[1]
     scores = classifier.scores(tasks, [setting], config.tau)[0]
-    return setting, probabilities(scores, setting, config.tau)
-
-
-def probabilities(scores: Tensor, setting: Setting, tau: float) -> Tensor:
-    """softmax(z . phi / tau) of scores z . phi (..., n_way).
-
-    Of a logistic regression: of its own decision values, -inf for a class without a label; where
-    two classes are left these are -f and f, with the probability 1 / (1 + exp(-f)) of the second.
-    """
-    if setting.start != "logistic":
-        return (scores / tau).softmax(-1)
-    two = scores.isfinite().sum(-1, keepdim=True) == 2
-    return torch.where(two, scores / 2, scores).softmax(-1)
+    return setting, logits_of(scores, setting, config.tau).softmax(-1)
 
 
 def _chosen(tasks: Tasks, n: int | None, seed: int) -> Rows:

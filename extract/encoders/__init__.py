@@ -9,7 +9,7 @@ from typing import Any, Final
 from xmg.cache import XmgError
 from xmg.extract.types import Encoder, Modality
 
-__all__ = ["ENCODERS", "PUBLISHED", "check_encoder", "load_encoder"]
+__all__ = ["ENCODERS", "PUBLISHED", "check_encoder", "load_encoder", "options_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +125,11 @@ def _flag(option: str) -> str:
 def check_encoder(name: str) -> None:
     """Raise XmgError for a name that `load_encoder` does not know; nothing is loaded."""
     _find(name)
+
+
+def options_of(name: str) -> tuple[str, ...]:
+    """The options of `load_encoder` that an encoder takes; raises XmgError as `check_encoder`."""
+    return _find(name)[0].options
 
 
 def _find(name: str) -> tuple[Loader, str]:

@@ -7,9 +7,9 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from xmg.cache import FeatureFile, XmgError, decode
-from xmg.engine.analysis.predictions import examples, nearest_pairs, probabilities
+from xmg.engine.analysis.predictions import examples, nearest_pairs
 from xmg.engine.analysis.retrieval import open_aligned
-from xmg.engine.learner import CLASS_MEANS, Setting
+from xmg.engine.learner import CLASS_MEANS, Setting, logits_of
 from xmg.engine.linear_probe import decision
 from xmg.engine.meta_test import evaluate_run
 from xmg.engine.tasks import test_tasks as frozen_tasks
@@ -179,7 +179,7 @@ def test_support_by_the_labels_that_the_learner_was_told(tmp_path):
 def test_probabilities_of_class_means():
     scores = torch.tensor([[0.9, 0.1, -0.3]])
     e = np.exp(scores.double().numpy() / 0.2)
-    found = probabilities(scores, CLASS_MEANS, 0.2)
+    found = logits_of(scores, CLASS_MEANS, 0.2).softmax(-1)
     assert found.numpy() == pytest.approx(e / e.sum(), rel=1e-5)
 
 
@@ -195,7 +195,7 @@ def test_probabilities_of_logistic_regression_are_its_own(present):
         if len(present) > 1
         else 1
     )
-    found = probabilities(scores, LOGISTIC, 0.2).numpy()
+    found = logits_of(scores, LOGISTIC, 0.2).softmax(-1).numpy()
     assert found == pytest.approx(expected, abs=1e-6)
 
 

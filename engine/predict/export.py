@@ -1,0 +1,112 @@
+"""A run as a folder that needs nothing else: safetensors, JSON, held-out rows, a model card."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+import xmg
+from xmg.cache import FeatureFile, XmgError, decode
+from xmg.cache.edit import select
+from xmg.cache.pairs import Rows
+from xmg.engine.config import Config
+from xmg.engine.evaluate import Result
+from xmg.engine.manifest import identity
+from xmg.engine.meta_test import evaluate_run, open_run
+from xmg.engine.pool import Pool
+from xmg.engine.predict.card import model_card
+from xmg.engine.predict.model import FORMAT, MODEL, VALIDATION, WEIGHTS
+from xmg.engine.problem import Problem
+from xmg.engine.run import save_state, write_text
+
+CARD: Final = "README.md"
+_KEPT: Final = 128  # rows of a held-out class, enough to calibrate by
+
+
+def export_run(
+    run: Path, out: Path, *, licences: Mapping[str, str] | None = None, overwrite: bool = False
+) -> Path:
+    """Write a run's best checkpoint to the folder `out`, for `load_model` on any machine.
+
+    model.safetensors: fronts, heads and phi. model.json: settings without paths, what made the
+    features, class split, accuracies. validation.h5: up to 128 rows of each meta-validation class,
+    by which settings are chosen and probabilities calibrated. README.md: the model card. licences:
+    of the encoders, by name. The folder appears whole. Raises XmgError where the run is not
+    finished, or `out` is there already; `overwrite` replaces an exported model and nothing else.
+    """
+    _check_free(out, overwrite)
+    config, problem, state = open_run(run)
+    partial = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    save_state(partial / WEIGHTS, replace(state, outer={}))
+    _write_validation(FeatureFile(config.target), problem.validation.target, partial / VALIDATION)
+    found = _description(config, problem, evaluate_run(run))
+    write_text(partial / MODEL, json.dumps(found, indent=1, ensure_ascii=False))
+    write_text(partial / CARD, model_card(out.name, found, licences or {}))
+    _put(partial, out)
+    return out
+
+
+def _check_free(out: Path, overwrite: bool) -> None:
+    if not out.exists():
+        return
+    if not (out / MODEL).is_file():
+        raise XmgError(f"{out} exists and is no exported model. fix: name another folder")
+    if not overwrite:
+        raise XmgError(f"{out} holds an exported model. fix: --overwrite, or another folder")
+
+
+def _put(partial: Path, out: Path) -> None:
+    """Bring the folder to its name; a former one goes when the new one is whole."""
+    former = out.with_name(out.name + ".former")
+    if out.exists():
+        out.replace(former)
+    partial.replace(out)
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def _write_validation(file: FeatureFile, pool: Pool, out: Path) -> None:
+    rows = np.concatenate([_spread(pool.members(c)) for c in range(len(pool.classes))])
+    select(file, out, ids=decode(file.ids[rows]))
+
+
+def _spread(rows: Rows) -> Rows:
+    """At most _KEPT rows, evenly."""
+    n = min(len(rows), _KEPT)
+    return rows[np.arange(n) * len(rows) // n]
+
+
+def _description(config: Config, problem: Problem, results: Sequence[Result]) -> dict[str, Any]:
+    settings = json.loads(config.model_dump_json())
+    for name in ("source", "target", "concepts"):
+        path = getattr(config, name)
+        settings[name] = path.name if path else None
+    sides = {"source": config.source, "target": config.target}
+    return {
+        "format": FORMAT,
+        "xmg": xmg.__version__,
+        "config": settings,
+        "data": {side: _data(FeatureFile(path)) for side, path in sides.items()},
+        "classes": {
+            "source": list(problem.train.source.classes),
+            "sets": list(problem.train.sets.names)[:1000],
+            "validation": list(problem.validation.target.classes),
+            "test": list(problem.test.target.classes),
+        },
+        "n_pairs": len(problem.train.sets.target_rows),
+        "accuracy": [
+            {"system": r.system, "shots": r.shots, "mean": r.mean, "std": r.std,
+             "n_repeats": len(r.tasks), "n_tasks": len(r.tasks[0])}
+            for r in results
+        ],
+    }  # fmt: skip
+
+
+def _data(file: FeatureFile) -> dict[str, Any]:
+    named = {key: value for key, value in identity(file).items() if key != "path"}
+    return {**asdict(file.spec), **named, "rows": len(file), "dim": file.dim}

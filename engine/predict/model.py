@@ -1,0 +1,129 @@
+"""A meta-trained model as it is put to use: from a run folder, or from an exported one."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from xmg.cache import FeatureFile, FeatureSpec, Sealed, XmgError
+from xmg.cache.identity import differences
+from xmg.engine.config import Config, make_config
+from xmg.engine.learner import Learner
+from xmg.engine.meta_test import open_run
+from xmg.engine.methods.system import learner
+from xmg.engine.pool import Pool, pool_of, sealed
+from xmg.engine.run import CONFIG, EPISODES, load_state
+
+WEIGHTS, MODEL, VALIDATION = "model.safetensors", "model.json", "validation.h5"
+FORMAT: Final = 1
+# Of the encoder's recipe, what differs between machines: a matter of rounding
+_ROUNDING: Final = ("compute",)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False, weakref_slot=True)
+class Model:
+    """What answers tasks of the target modality.
+
+    validation: rows of classes that meta-training never saw, by which settings are chosen and
+    probabilities calibrated. made_by: what makes features that it can read.
+    """
+
+    config: Config
+    learner: Learner
+    validation: Pool
+    made_by: FeatureSpec
+
+    def __repr__(self) -> str:
+        return f"<{self.config.system} on {self.made_by.dataset} by {self.made_by.encoder}>"
+
+    @property
+    def dim(self) -> int:
+        """D, the width of a feature vector or frame."""
+        return self.validation.file.dim
+
+    @property
+    def is_sequence(self) -> bool:
+        """Whether inputs are sequences of frames."""
+        return self.validation.file.is_sequence
+
+    def learner_for(self, n_way: int) -> Learner:
+        """The learner of tasks of n_way classes: phi^meta serves those it was trained for alone."""
+        if n_way == self.config.n_way:
+            return self.learner
+        theta = {name: value for name, value in self.learner.theta.items() if name != "phi"}
+        return replace(self.learner, theta=theta)
+
+
+def load_model(path: Path | str) -> Model:
+    """Load a finished run, or a folder that `xmg export` wrote.
+
+    A run needs its feature files, an exported model nothing else. Raises XmgError where the folder
+    is neither, or is damaged, or where a run's files are missing or have changed.
+    """
+    path = Path(path)
+    if (path / MODEL).is_file():
+        return _exported(path)
+    if not (path / EPISODES).is_file() and not (path / CONFIG).is_file():
+        raise XmgError(
+            f"{path} is neither a run folder (no {CONFIG}) nor an exported model (no {MODEL}). "
+            f"fix: xmg meta-train SOURCE.h5 TARGET.h5 --run {path}"
+        )
+    config, problem, state = open_run(path)
+    spec = FeatureFile(config.target).spec
+    fitted = learner(state.theta, state.fronts, config)
+    return Model(config, fitted, problem.validation.target, spec)
+
+
+def _exported(path: Path) -> Model:
+    found = read_description(path)
+    config = make_config(**found["config"])
+    file = FeatureFile(path / VALIDATION)
+    pool = sealed(pool_of(file, found["classes"]["validation"]), alone=True)
+    state = load_state(path / WEIGHTS)
+    if state.fronts.target.matrix.shape[0] != file.dim:
+        raise XmgError(
+            f"{path}: {WEIGHTS} and {VALIDATION} are not of one model. fix: export again"
+        )
+    return Model(config, learner(state.theta, state.fronts, config), pool, file.spec)
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """model.json of an exported model. Raises XmgError where it is damaged or of the future."""
+    try:
+        found: dict[str, Any] = json.loads((path / MODEL).read_text(encoding="utf-8"))
+        version, _ = found["format"], found["classes"]["validation"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise XmgError(f"{path / MODEL} is damaged ({error!r}). fix: export it again") from error
+    if version != FORMAT:
+        raise XmgError(
+            f"{path} is an exported model of format {version}, and this xmg reads {FORMAT}. "
+            "fix: pip install --upgrade xmg"
+        )
+    return found
+
+
+def check_features(model: Model, file: FeatureFile | Sealed) -> str:
+    """What differs in the last bits from the features that a model was trained on, "" if nothing.
+
+    Raises XmgError where they are of another encoder, of other weights or of another recipe.
+    """
+    wanted, found = model.made_by, file.spec
+    which = differences(_essence(found), _essence(wanted))
+    if which or file.dim != model.dim or file.is_sequence != model.is_sequence:
+        raise XmgError(
+            f"{file.path} holds other features than the model was trained on: "
+            f"{which or f'rows of {file.dim}, would be of {model.dim}'}.\n"
+            f"fix: extract it with the encoder {wanted.encoder} and the same options"
+        )
+    return differences(_rounding(found), _rounding(wanted))
+
+
+def _essence(spec: FeatureSpec) -> dict[str, Any]:
+    recipe = {k: v for k, v in spec.preprocessing.items() if k not in _ROUNDING}
+    return {"encoder": spec.encoder, "weights": spec.weights_sha256, "preprocessing": recipe}
+
+
+def _rounding(spec: FeatureSpec) -> dict[str, Any]:
+    found = asdict(spec)
+    recipe = {k: v for k, v in spec.preprocessing.items() if k in _ROUNDING}
+    return {"preprocessing": recipe, "versions": found["versions"]}

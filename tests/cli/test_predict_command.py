@@ -1,0 +1,149 @@
+"""xmg predict and xmg export, from raw files to answers."""
+
+import csv
+import json
+import random
+
+import pytest
+
+from xmg.cache import FeatureFile
+
+N_WAY = 3
+CLASSES = [f"lang{c:02d}" for c in range(15)]
+
+
+def text_of(rng, c, side):
+    """A few words of a language of its own; each side spells it otherwise."""
+    letters = random.Random(f"{c} {side}").sample("abcdefghijklmnopqrstuvwxyz", 8)
+    return " ".join("".join(rng.choices(letters, k=5)) for _ in range(6))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two manifests in pairs, and folders of texts in three languages that no run has seen."""
+    from typer.testing import CliRunner
+
+    from xmg.cli.main import app
+
+    path = tmp_path_factory.mktemp("predict")
+    rng = random.Random(0)
+    for side in ("source", "target"):
+        with (path / f"{side}.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["id", "text", "label"])
+            for name in CLASSES:
+                writer.writerows([f"{name}-{i}", text_of(rng, name, side), name] for i in range(10))
+    run = CliRunner().invoke
+    for side in ("source", "target"):
+        words = [
+            "extract",
+            str(path / f"{side}.csv"),
+            "-e",
+            "char-ngrams",
+            "-o",
+            str(path / f"{side}.h5"),
+        ]
+        assert run(app, words).exit_code == 0
+    files = [str(path / "source.h5"), str(path / "target.h5")]
+    words = [
+        "meta-train", *files, "--run", str(path / "run"), "--n-way", "3", "--n-query", "3",
+        "--shots", "1,3", "--iterations", "3",
+    ]  # fmt: skip
+    (path / "c.toml").write_text("n_sets = 4\nn_validation = 8\nn_tasks = 3\nn_repeats = 2\n")
+    assert run(app, [*words, "--config", str(path / "c.toml")]).exit_code == 0
+    for i, name in enumerate(["x", "y", "z"]):
+        (path / "few" / name).mkdir(parents=True)
+        (path / "many").mkdir(exist_ok=True)
+        for j in range(9):
+            where = path / "few" / name if j < 3 else path / "many"
+            (where / f"{name}{j}.txt").write_text(text_of(rng, f"new{i}", "target"))
+    (path / "many" / "empty.txt").write_text("")
+    return path
+
+
+def read(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_files_in_folders_get_names(xmg, folder, tmp_path):
+    out = tmp_path / "a.csv"
+    words = ("predict", folder / "run", folder / "few", folder / "many", "-o", out)
+    status, said, _ = xmg(*words, "--json")
+    lines = read(out)
+    assert status == 0
+    found = json.loads(said[said.index("{") :])
+    assert [line["file"] for line in lines] == [
+        *(f"{name}{j}.txt" for name in "xyz" for j in range(3, 9)), "empty.txt",
+    ]  # fmt: skip
+    assert sum(line["label"] == line["file"][0] for line in lines[:-1]) >= 15
+    assert lines[-1]["answer"] == "unreadable" and "empty" in lines[-1]["possible"]
+    assert found["unreadable"] == 1 and sum(found["answers"].values()) == 18
+    assert found["left_out"]["n"] == 9 and found["truth"] is None
+    assert found["held_out_classes"]["n_way"] == 3 and found["held_out_classes"]["k_shot"] == 3
+
+    status, said, err = xmg(*words)
+    assert status == 1 and "exists. fix: --overwrite" in err
+    out.unlink()
+    features = out.with_name("a.csv.features") / "inputs.h5"
+    before = features.stat().st_mtime_ns
+    (folder / "many" / "x9.txt").write_text(text_of(random.Random(1), "new0", "target"))
+    status, said, err = xmg(*words)
+    (folder / "many" / "x9.txt").unlink()
+    assert status == 0 and features.stat().st_mtime_ns > before
+    assert len(FeatureFile(features)) == 19
+    assert "each label left out in turn: " in said and "of 9 right" in said
+    assert "on held-out classes of the run, 3-way with 3 labels each: " in said
+
+
+def test_feature_files_and_exported_models(xmg, folder, tmp_path):
+    first, second = tmp_path / "1.csv", tmp_path / "2.csv"
+    assert xmg("predict", folder / "run", folder / "few", folder / "many", "-o", first)[0] == 0
+    features = tmp_path / "1.csv.features"
+    model = tmp_path / "model"
+    status, said, err = xmg("export", folder / "run", "-o", model)
+    assert status == 0 and "README.md, model.json, model.safetensors, validation.h5" in said
+    assert f"next: xmg predict {model}" in err
+    parts = (features / "labelled.h5", features / "inputs.h5")
+    assert xmg("predict", model, *parts, "-o", second)[0] == 0
+    assert first.read_text() == second.read_text()
+
+
+def test_onnx(xmg, folder, tmp_path):
+    pytest.importorskip("onnxscript")
+    out = tmp_path / "three.onnx"
+    words = ("export", folder / "run", "--onnx", "-o", out)
+    status, said, _ = xmg(*words, "--labelled", folder / "few")
+    assert status == 0 and "three.onnx: x, y, z; onnxruntime agrees to " in said
+    assert out.stat().st_size > 1000
+    assert xmg(*words)[0] == 2
+    status, _, err = xmg(
+        "export", folder / "run", "--onnx", "-o", tmp_path / "a", "--labelled", "x"
+    )
+    assert status == 1 and "does not end in .onnx" in err
+    assert xmg("export", folder / "run", "-o", tmp_path / "m", "--labelled", folder / "few")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("nowhere", "few", "many"), "neither a run folder"),
+        (("run", "nowhere", "many"), "there is nothing at"),
+        (("run", "many", "many"), "answers need two"),
+        (("run", "few", "source.h5", "--coverage", "2"), "no share between 0 and 1"),
+        (("run", "few", "many", "--encoder", "char-ngram"), "did you mean char-ngrams"),
+    ],
+)
+def test_what_is_refused(xmg, folder, tmp_path, words, message):
+    paths = [folder / word for word in words[:3]]
+    status, _, err = xmg("predict", *paths, *words[3:], "-o", tmp_path / "a.csv")
+    assert status == 1 and message in err
+    assert not (tmp_path / "a.csv").exists()
+
+
+def test_more_classes_than_were_held_out_are_pointed_out(xmg, folder, tmp_path):
+    out = tmp_path / "a.csv"
+    status, _, err = xmg(
+        "predict", folder / "run", folder / "target.h5", folder / "target.h5", "-o", out
+    )
+    assert status == 0 and "the run held out 3 classes and these are 15" in err
