@@ -131,7 +131,7 @@ def print_tables(answers: "Sequence[Answer]", lines: Sequence[str]) -> None:
         table.add_column("rank", justify="right")
         table.add_column("cosine", justify="right")
         for name in ("class", "id", "meta-training"):
-            table.add_column(name)
+            table.add_column(name, overflow="fold")  # ids are for use
         for hit in answer.hits:
             names = (escape(plain(x)) for x in (hit.label or "-", hit.id))
             table.add_row(str(hit.rank), f"{hit.cosine:.3f}", *names, seen_in_words(hit.seen))

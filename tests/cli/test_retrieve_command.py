@@ -114,6 +114,30 @@ def test_texts_and_files_are_encoded(xmg, run, words, tmp_path):
     assert options == {"name": None, "weights": None, "device": "cpu"}
 
 
+def test_the_encoder_that_made_the_file_reads_texts(xmg, tmp_path):
+    _, target = synthetic.write_pair(tmp_path, n_classes=12, per_class=12)
+    names = target.class_names()
+    texts = [f"{'abcdefghijkl'[i // 12] * 3} word{i % 12} {i}" for i in range(144)]
+    rows = zip(decode(target.ids), texts, names, strict=True)
+    lines = ["id,text,label", *(",".join(row) for row in rows)]
+    (tmp_path / "texts.csv").write_text("\n".join(lines))
+    made = tmp_path / "texts.h5"
+    words = ("--encoder", "char-ngrams", "-o", made)
+    assert xmg("extract", tmp_path / "texts.csv", *words)[0] == 0
+    config = synthetic.config_of(
+        synthetic.FeatureFile(made), target, iterations=2, n_validation=2, n_sets=4
+    )
+    meta_train(config, tmp_path / "run")
+    page = tmp_path / "p.html"
+    found = answers(xmg, tmp_path / "run", texts[30], "id00030", "--from", "source", "-o", page)
+    by_text, by_id = (answer["hits"] for answer in found["answers"])
+    assert [h["id"] for h in by_text] == [h["id"] for h in by_id]
+    np.testing.assert_allclose(
+        [h["cosine"] for h in by_text], [h["cosine"] for h in by_id], atol=1e-5
+    )
+    assert texts[30] in html_page.read(page.read_text("utf-8")).text
+
+
 def test_another_gallery(xmg, run, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     target = open_aligned(run).target
