@@ -34,8 +34,9 @@ def ablate(
 ) -> None:
     """Run every row of a table side by side: resumable, on the same frozen episodes.
 
-    Writes results.csv (an episode on each line), tables.md and accuracy.svg/.png. The same command
-    continues after an interruption and tries failed cells again; what is finished stays.
+    Writes results.csv (an episode on each line), tables.md, accuracy.svg/.png and the spec as it
+    ran, which xmg report reads. The same command continues after an interruption and tries failed
+    cells again; what is finished stays.
 
     Example: xmg ablate text-to-speech --source text.h5 --target speech.h5 -j 2
     """
@@ -46,6 +47,7 @@ def ablate(
     if spec is None:
         raise typer.BadParameter("name a spec; --list shows those that come with xmg")
     path = _find(spec)
+    from xmg.engine.ablation.keeping import keep
     from xmg.engine.ablation.protocol import check
     from xmg.engine.ablation.report import report
     from xmg.engine.ablation.results import read
@@ -65,6 +67,7 @@ def ablate(
     out = out or Path(path.stem)
     with progress_bar(f"ablate {path.stem}") as update:
         folders = run_cells(cells, out, jobs, update)
+    keep(out, path.stem, chosen, folders)
     found = read(cells, folders)
     written = report(out, path.stem, found, chosen)
     _say(found, out, written)

@@ -21,6 +21,8 @@ from xmg.cli.inspect import inspect
 from xmg.cli.meta_train import meta_train
 from xmg.cli.pair import pair
 from xmg.cli.predict import predict
+from xmg.cli.report import report
+from xmg.cli.retrieve import retrieve
 
 app = typer.Typer(
     name="xmg",
@@ -43,6 +45,8 @@ app.command()(evaluate)
 app.command()(predict)
 app.command()(export)
 app.command()(inspect)
+app.command()(report)
+app.command()(retrieve)
 app.command()(pair)
 app.command()(ablate)
 app.command()(doctor)

@@ -25,7 +25,17 @@ def evaluate_run(
     shots: by default those the run was validated on. Raises XmgError where the run or its
     feature files are missing or have changed, or classes are too small.
     """
-    config, problem, state = open_run(run, shots)
+    return evaluate_opened(*open_run(run, shots), shots, progress)
+
+
+def evaluate_opened(
+    config: Config,
+    problem: Problem,
+    state: State,
+    shots: Sequence[int] | None = None,
+    progress: Progress | None = None,
+) -> list[Result]:
+    """The same of what `open_run` returns."""
     rows = {s.title: s.candidates(s.view(problem, config), config)
             for s in (CLOSED_FORM[name] for name in WITHOUT_PAIRS)}  # fmt: skip
     rows[TRAINED[config.system].title] = [learner(state.theta, state.fronts, config)]

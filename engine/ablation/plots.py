@@ -23,12 +23,10 @@ def plot(path: Path, found: Sequence[Finished], shots: Sequence[int]) -> list[Pa
     matplotlib.use("Agg")
     from matplotlib.figure import Figure
 
-    keys = combinations(found)
-    along = len(keys) > 1 and len(keys[0]) == 1 and all(_is_number(k[0][1]) for k in keys)
-    panels = _along(found, shots) if along else _by_shots(found, shots)
-    figure = Figure(figsize=(4.5 * len(panels), 4), layout="constrained")
-    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-    for ax, (title, label, lines) in zip(axes, panels, strict=True):
+    drawn = panels(found, shots)
+    figure = Figure(figsize=(4.5 * len(drawn), 4), layout="constrained")
+    axes = figure.subplots(1, len(drawn), squeeze=False, sharey=True)[0]
+    for ax, (title, label, lines) in zip(axes, drawn, strict=True):
         for row, points in lines.items():
             x, y, low, high = np.array(points, float).T
             ax.errorbar(x, y, [y - low, high - y], marker="o", capsize=2, label=row)
@@ -43,6 +41,13 @@ def plot(path: Path, found: Sequence[Finished], shots: Sequence[int]) -> list[Pa
 
 Points = dict[str, list[tuple[float, float, float, float]]]
 Panel = tuple[str, str, Points]  # title, name of x, lines
+
+
+def panels(found: Sequence[Finished], shots: Sequence[int]) -> list[Panel]:
+    """What `plot` draws, by values: points of a line are x, mean, low and high, in percent."""
+    keys = combinations(found)
+    along = len(keys) > 1 and len(keys[0]) == 1 and all(_is_number(k[0][1]) for k in keys)
+    return _along(found, shots) if along else _by_shots(found, shots)
 
 
 def _along(found: Sequence[Finished], shots: Sequence[int]) -> list[Panel]:

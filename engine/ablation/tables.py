@@ -1,11 +1,13 @@
-"""Tables of an ablation in Markdown."""
+"""Tables of an ablation, as values and in Markdown."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from xmg.engine.ablation.results import Array, Finished, Key, arrays, combinations
 from xmg.engine.ablation.statistics import Comparison, Summary, compare, summary
+from xmg.engine.tables import Cell, Table, to_markdown
 
 NOTE = (
     "Accuracy in percent on unseen classes: mean ± standard deviation over seeds [95% interval "
@@ -14,79 +16,101 @@ NOTE = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Sentences and tables of one combination of the axes, or of the failures; "" = no title."""
+
+    title: str
+    parts: Sequence[str | Table]
+
+
 def markdown(title: str, found: Sequence[Finished], shots: Sequence[int], reference: str) -> str:
     """All tables: for each combination of the axes accuracies, then comparisons, then failures."""
     parts = [f"# {title}", NOTE]
-    for axes in combinations(found):
-        if axes:
-            parts.append("## " + ", ".join(f"{name} = {value}" for name, value in axes))
-        parts += _tables(found, axes, shots, reference)
-    parts += _failures(found)
+    for section in sections(found, shots, reference):
+        parts += [f"## {section.title}"] if section.title else []
+        parts += [part if isinstance(part, str) else to_markdown(part) for part in section.parts]
     return "\n\n".join(parts) + "\n"
 
 
-def _tables(
+def sections(found: Sequence[Finished], shots: Sequence[int], reference: str) -> list[Section]:
+    """The same as values."""
+    by_axes = [
+        Section(in_words(axes), _parts(found, axes, shots, reference))
+        for axes in combinations(found)
+    ]
+    return by_axes + _failures(found)
+
+
+def in_words(axes: Key) -> str:
+    """Such as `label_noise = 0.2, n_way = 5`; "" without axes."""
+    return ", ".join(f"{name} = {value}" for name, value in axes)
+
+
+def _parts(
     found: Sequence[Finished], axes: Key, shots: Sequence[int], reference: str
-) -> list[str]:
+) -> list[str | Table]:
     data = {k: arrays(found, axes, k) for k in shots}
     rows = list(data[shots[0]])
     if not rows:
         return ["No row has finished."]
     n_seeds = len(data[shots[0]][rows[0]])
     summaries = {k: {row: summary(data[k][row]) for row in rows} for k in shots}
-    parts = [f"{n_seeds} seeds.", _accuracies(found, axes, shots, summaries)]
-    if reference in rows and len(rows) > 1:
-        parts.append(_comparisons(data, rows, shots, reference))
-    return parts
-
-
-def _accuracies(
-    found: Sequence[Finished],
-    axes: Key,
-    shots: Sequence[int],
-    summaries: Mapping[int, Mapping[str, Summary]],
-) -> str:
     reads = {
         one.cell.label: one.result["reads"] for one in found if one.axes == axes and one.result
     }
-    best = {k: max(s.mean for s in summaries[k].values()) for k in shots}
-    head = ["system", *(f"{k}-shot" for k in shots), "target samples (labels)"]
-    lines = [
+    beside = {row: f"{reads[row]['samples']} ({reads[row]['labels']})" for row in rows}
+    parts: list[str | Table] = [
+        f"{n_seeds} seeds.",
+        accuracies(summaries, {"target samples (labels)": beside}),
+    ]
+    if reference in rows and len(rows) > 1:
+        parts += comparisons(data, reference, "seeds")
+    return parts
+
+
+def accuracies(
+    summaries: Mapping[int, Mapping[str, Summary]], beside: Mapping[str, Mapping[str, str]]
+) -> Table:
+    """A line for each row, a column for each shot count; beside: further columns by row."""
+    best = {k: max(s.mean for s in by_row.values()) for k, by_row in summaries.items()}
+    lines: list[list[str | Cell]] = [
         [
             row,
-            *(_cell(summaries[k][row], best[k]) for k in shots),
-            f"{reads[row]['samples']} ({reads[row]['labels']})",
+            *(_cell(by_row[row], best[k]) for k, by_row in summaries.items()),
+            *(values[row] for values in beside.values()),
         ]
-        for row in summaries[shots[0]]
+        for row in next(iter(summaries.values()))
     ]
-    return _table(head, lines)
+    return Table("Accuracy (%)", ["system", *(f"{k}-shot" for k in summaries), *beside], lines)
 
 
-def _cell(s: Summary, best: float) -> str:
+def _cell(s: Summary, best: float) -> Cell:
     mean = f"{100 * s.mean:.1f}"
-    mean = f"**{mean}**" if s.mean == best else mean
-    if np.isnan(s.std):
-        return mean
-    return f"{mean} ± {100 * s.std:.1f} [{100 * s.low:.1f}, {100 * s.high:.1f}]"
+    spread = (
+        "" if np.isnan(s.std) else f" ± {100 * s.std:.1f} [{100 * s.low:.1f}, {100 * s.high:.1f}]"
+    )
+    return Cell(spread, mean) if s.mean == best else Cell(mean + spread)
 
 
-def _comparisons(
-    data: Mapping[int, Mapping[str, Array]],
-    rows: Sequence[str],
-    shots: Sequence[int],
-    reference: str,
-) -> str:
-    others = [row for row in rows if row != reference]
+def comparisons(
+    data: Mapping[int, Mapping[str, Array]], reference: str, unit: str
+) -> tuple[str, Table]:
+    """A sentence that says what is compared, and how the reference differs from every other row.
+
+    data: by shots and row, accuracies (units, episodes).
+    """
+    others = [row for row in next(iter(data.values())) if row != reference]
     by_shots = {
-        k: compare(data[k][reference], {row: data[k][row] for row in others}) for k in shots
+        k: compare(rows[reference], {row: rows[row] for row in others}) for k, rows in data.items()
     }
-    head = [f"{reference} against", *(f"{k}-shot" for k in shots)]
-    lines = [[row, *(_difference(by_shots[k][row]) for k in shots)] for row in others]
+    head = [f"{reference} against", *(f"{k}-shot" for k in data)]
+    lines = [[row, *(_difference(by_shots[k][row]) for k in data)] for row in others]
     note = (
-        "Difference in points (p of a paired t-test over seeds, Holm-corrected in each column; "
+        f"Difference in points (p of a paired t-test over {unit}, Holm-corrected in each column; "
         f"share of episodes that {reference} answers better, ties as halves):"
     )
-    return note + "\n\n" + _table(head, lines)
+    return note, Table(f"{reference} against the other rows", head, lines)
 
 
 def _difference(c: Comparison) -> str:
@@ -94,23 +118,18 @@ def _difference(c: Comparison) -> str:
     return f"{100 * c.difference:+.1f} (p {p}; {100 * c.wins:.0f}%)"
 
 
-def _failures(found: Sequence[Finished]) -> list[str]:
+def _failures(found: Sequence[Finished]) -> list[Section]:
     failed = [one for one in found if one.failure]
     if not failed:
         return []
     lines = [
-        [one.cell.label, str(one.cell.seed), _axes(one), " ".join((one.failure or "").split())]
+        [
+            one.cell.label,
+            str(one.cell.seed),
+            in_words(one.axes) or "-",
+            " ".join((one.failure or "").split()),
+        ]
         for one in failed
     ]
-    return ["## Cells without a result", _table(["system", "seed", "axes", "reason"], lines)]
-
-
-def _axes(one: Finished) -> str:
-    return ", ".join(f"{name} = {value}" for name, value in one.axes) or "-"
-
-
-def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    def row(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-    return "\n".join([row(head), row(["---"] * len(head)), *(row(line) for line in lines)])
+    head = ["system", "seed", "axes", "reason"]
+    return [Section("Cells without a result", [Table("Cells without a result", head, lines, 4)])]

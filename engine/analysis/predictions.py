@@ -54,7 +54,6 @@ class Example:
         return self.predicted == self.true
 
 
-@flushed_denormals()
 def examples(run: Path, shots: int, n: int | None = None, n_pairs: int = 3) -> list[Example]:
     """What a run predicts for n queries of its frozen test tasks, drawn by its seed.
 
@@ -66,7 +65,12 @@ def examples(run: Path, shots: int, n: int | None = None, n_pairs: int = 3) -> l
     for name, value in (("shots", shots), ("n", n), ("n_pairs", n_pairs)):
         if value is not None and value < 1:
             raise XmgError(f"{name} = {value} of the predictions to show. fix: name at least 1")
-    aligned = open_aligned(run, shots)
+    return predict(open_aligned(run, shots), shots, n, n_pairs)
+
+
+@flushed_denormals()
+def predict(aligned: Aligned, shots: int, n: int | None, n_pairs: int) -> list[Example]:
+    """The same of a run that is open; it was opened for so many shots."""
     tasks = test_tasks(aligned.problem.test, aligned.config, [shots])[shots]
     setting, probabilities = _predict(aligned, tasks, shots)
     chosen = _chosen(tasks, n, aligned.config.seed)  # (n, 2)
@@ -95,8 +99,8 @@ def nearest_pairs(aligned: Aligned, rows: Rows, n_pairs: int) -> list[tuple[Near
     cosines, found = search(z, aligned.embed("target", sets.target_rows), n_pairs)
     targets = sets.target_rows[found.numpy()]  # (n, n_pairs)
     owners = np.searchsorted(sets.target_offsets, found.numpy(), "right") - 1
-    weak = aligned.config.concepts is not None
-    sources, others = _of_concepts(aligned, z, owners) if weak else _partners(aligned, z, targets)
+    near = _of_concepts(aligned, z, owners) if aligned.weak else _partners(aligned, z, targets)
+    sources, others = near
     columns = (
         np.asarray(sets.names, object)[owners].tolist(),
         _ids(aligned.target, targets),

@@ -20,6 +20,7 @@ from xmg.engine.heads import Theta, project
 from xmg.engine.meta_test import open_run
 from xmg.engine.phases import head_of
 from xmg.engine.problem import Problem
+from xmg.engine.run import State
 
 Side = Literal["source", "target"]
 Right = Literal["item", "class", "concept"]
@@ -42,10 +43,18 @@ class Aligned:
     source: FeatureFile
     target: FeatureFile
 
+    @property
+    def weak(self) -> bool:
+        """Whether pairs are weak: concepts, of which no new class has source rows."""
+        return self.config.concepts is not None
+
     @torch.no_grad()
-    def embed(self, side: Side, rows: Rows) -> Tensor:
-        """unit(head(front(x))) of rows (n,) with e_s^meta or e_t^meta, (n, width)."""
-        file, front = getattr(self, side), getattr(self.fronts, side)
+    def embed(self, side: Side, rows: Rows, file: FeatureFile | None = None) -> Tensor:
+        """unit(head(front(x))) of rows (n,) with e_s^meta or e_t^meta, (n, width).
+
+        file: another one of the same encoder, in place of the run's.
+        """
+        file, front = file or getattr(self, side), getattr(self.fronts, side)
         size = _SEQUENCES if file.is_sequence else _ROWS
         head = head_of(self.config, side)
         parts = [
@@ -76,10 +85,11 @@ class Retrieval:
 
 
 @dataclass(frozen=True, slots=True)
-class _Items:
-    """Rows of one modality: embeddings (n, width), and what each is, by what counts as right."""
+class Items:
+    """Rows (n,) of one modality: embeddings (n, width), and what each is, by what is right."""
 
     side: Side
+    rows: Rows
     z: Tensor
     keys: Mapping[Right, Tensor]  # (n,) each
 
@@ -91,13 +101,23 @@ def open_aligned(run: Path, n_shots: int | None = None) -> Aligned:
     the run or its files are missing or have changed, classes are too small, or its system has no
     source head.
     """
-    config, problem, state = open_run(run, (n_shots,) if n_shots else None)
-    if state.fronts.source is None or "source" not in state.theta:
+    opened = open_run(run, (n_shots,) if n_shots else None)
+    if not has_source_head(opened[2]):
         raise XmgError(
-            f"{run} is a run of system = {config.system!r}, which has no source head, and there is "
-            "nothing to retrieve across modalities. fix: name a run of a system that learns from "
-            "pairs, such as 'croma'"
+            f"{run} is a run of system = {opened[0].system!r}, which has no source head, and there "
+            "is nothing to retrieve across modalities. fix: name a run of a system that learns "
+            "from pairs, such as 'croma'"
         )
+    return aligned_of(*opened)
+
+
+def has_source_head(state: State) -> bool:
+    """Whether a checkpoint can embed the source."""
+    return state.fronts.source is not None and "source" in state.theta
+
+
+def aligned_of(config: Config, problem: Problem, state: State) -> Aligned:
+    """The same of what `open_run` returns, where `has_source_head`."""
     files = FeatureFile(config.source), FeatureFile(config.target)
     return Aligned(config, problem, state.theta, state.fronts, *files)
 
@@ -112,15 +132,23 @@ def retrieval(run: Path, n_queries: int = 10_000) -> list[Retrieval]:
     many are drawn, by the run's seed. Raises XmgError as `open_aligned`, and where no pair is of a
     meta-test class.
     """
-    aligned = open_aligned(run)
-    weak = aligned.config.concepts is not None
-    source, target = (_concepts if weak else _unseen_pairs)(aligned)
+    return measure(open_aligned(run), n_queries)
+
+
+def measure(aligned: Aligned, n_queries: int = 10_000) -> list[Retrieval]:
+    """The same of a run that is open."""
+    source, target = items_of(aligned)
     return [
-        _measured(queries, gallery, right, weak, kept)
+        _measured(queries, gallery, right, aligned.weak, kept)
         for queries, gallery in ((source, target), (target, source))
-        for kept in [_drawn(len(queries.z), n_queries, aligned.config.seed)]
+        for kept in [drawn(len(queries.z), n_queries, aligned.config.seed)]
         for right in queries.keys
     ]
+
+
+def items_of(aligned: Aligned) -> tuple[Items, Items]:
+    """What `retrieval` looks for in what, source and target."""
+    return (_concepts if aligned.weak else _unseen_pairs)(aligned)
 
 
 def ranks(queries: Tensor, gallery: Tensor, wanted: Tensor, keys: Tensor) -> Tensor:
@@ -171,7 +199,7 @@ def _blocks(queries: Tensor, gallery: Tensor) -> list[slice]:
     return [slice(i, i + size) for i in range(0, len(queries), size)]
 
 
-def _unseen_pairs(aligned: Aligned) -> tuple[_Items, _Items]:
+def _unseen_pairs(aligned: Aligned) -> tuple[Items, Items]:
     """The strong pairs of the meta-test classes."""
     pool = aligned.problem.test.target
     source, target = join_ids(aligned.source, aligned.target)
@@ -188,32 +216,32 @@ def _unseen_pairs(aligned: Aligned) -> tuple[_Items, _Items]:
     classes = torch.from_numpy(owner[np.argsort(rows)][np.searchsorted(np.sort(rows), target)])
     keys: dict[Right, Tensor] = {"item": torch.arange(len(target)), "class": classes}
     return (
-        _Items("source", aligned.embed("source", source), keys),
-        _Items("target", aligned.embed("target", target), keys),
+        Items("source", source, aligned.embed("source", source), keys),
+        Items("target", target, aligned.embed("target", target), keys),
     )
 
 
-def _concepts(aligned: Aligned) -> tuple[_Items, _Items]:
+def _concepts(aligned: Aligned) -> tuple[Items, Items]:
     """The weak pairs of meta-training."""
     sets = aligned.problem.train.sets
     s_owner, t_owner = (
         torch.from_numpy(np.repeat(np.arange(len(sets)), np.diff(offsets)))
         for offsets in (sets.source_offsets, sets.target_offsets)
     )
+    rows = sets.source_rows, sets.target_rows
     return (
-        _Items("source", aligned.embed("source", sets.source_rows), {"concept": s_owner}),
-        _Items("target", aligned.embed("target", sets.target_rows), {"concept": t_owner}),
+        Items("source", rows[0], aligned.embed("source", rows[0]), {"concept": s_owner}),
+        Items("target", rows[1], aligned.embed("target", rows[1]), {"concept": t_owner}),
     )
 
 
-def _drawn(n: int, most: int, seed: int) -> Tensor:
+def drawn(n: int, most: int, seed: int) -> Tensor:
+    """Numbers of at most `most` of n, ascending."""
     rng = np.random.Generator(np.random.Philox(seed))
     return torch.from_numpy(np.sort(rng.permutation(n)[:most]))
 
 
-def _measured(
-    queries: _Items, gallery: _Items, right: Right, seen: bool, kept: Tensor
-) -> Retrieval:
+def _measured(queries: Items, gallery: Items, right: Right, seen: bool, kept: Tensor) -> Retrieval:
     wanted, keys = queries.keys[right][kept], gallery.keys[right]
     found = ranks(queries.z[kept], gallery.z, wanted, keys).numpy()
     n_right = torch.bincount(keys, minlength=int(wanted.max()) + 1)[wanted].numpy()
