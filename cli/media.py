@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xmg.cache import FeatureFile
 from xmg.cli.console import hints
 
 if TYPE_CHECKING:
@@ -50,6 +49,7 @@ def shower(
 
 
 def _inputs(side: str, path: Path, data: Sequence[Path], allow_outside: bool) -> "Inputs":
+    from xmg.cache import FeatureFile
     from xmg.extract.inputs import inputs_of
 
     with hints.status(f"listing the {side} data"):

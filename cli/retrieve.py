@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from xmg.cache import FeatureFile
 from xmg.cli.console import hints, say
 from xmg.cli.media import AllowOutside, SourceData, TargetData, shower
 
 if TYPE_CHECKING:
+    from xmg.cache import FeatureFile
     from xmg.engine.analysis.lookup import Answer
     from xmg.engine.analysis.retrieval import Aligned, Side
 
@@ -60,6 +60,7 @@ def retrieve(
 
     Example: xmg retrieve runs/speech "Deutschland, Frankreich" --from source
     """
+    from xmg.cache import FeatureFile
     from xmg.cache.outputs import appearing, check_free
     from xmg.cli.asking import Loading, ask
     from xmg.engine.analysis.lookup import Answer, look_up, other
@@ -99,7 +100,7 @@ def _seen_count(aligned: "Aligned", side: "Side", gallery: Path | None) -> int |
     return None if gallery else len(seen_rows(aligned, other(side)))
 
 
-def said(run: Path, side: "Side", searched: FeatureFile, n_seen: int | None) -> list[str]:
+def said(run: Path, side: "Side", searched: "FeatureFile", n_seen: int | None) -> list[str]:
     """What was searched, and whether training saw it."""
     seen = (
         "another file than the run's: whether meta-training saw these inputs is not known"
