@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import numpy.testing as npt
 import pytest
-from conftest import DATA
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @pytest.fixture
