@@ -1,5 +1,6 @@
 """Queries of xmg retrieve: ids of a run's file, or files and texts that its encoder reads."""
 
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -104,7 +105,7 @@ def _read(
     may_be_text = "text" in modalities(file.encoder)
     contents: dict[str, Content] = {}
     for query in dict.fromkeys(queries):
-        is_file = "\0" not in query and len(query) < 4096 and Path(query).is_file()
+        is_file = os.path.isfile(query)  # noqa: PTH113  (Path refuses long texts)
         if not is_file and not may_be_text:
             raise XmgError(_no_such(file, side, query))
         contents[query] = Path(query) if is_file else query

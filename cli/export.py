@@ -7,6 +7,7 @@ import typer
 
 from xmg.cache.errors import XmgError
 from xmg.cli.console import hints, say
+from xmg.cli.escaping import shown
 from xmg.cli.raw import Raw
 
 
@@ -82,6 +83,5 @@ def _onnx(
     with hints.status("adapting to the labels"):
         classifier = CrossModalClassifier(loaded).fit(x, names)
     difference = write_onnx(classifier, out, x)
-    say(
-        f"{out}: {', '.join(map(str, classifier.classes_))}; onnxruntime agrees to {difference:.0e}"
-    )
+    classes = ", ".join(shown(str(name)) for name in classifier.classes_)
+    say(f"{out}: {classes}; onnxruntime agrees to {difference:.0e}")

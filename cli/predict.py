@@ -10,7 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from xmg.cache.errors import XmgError
 from xmg.cli.console import hints, say
+from xmg.cli.escaping import shown
 from xmg.cli.raw import Raw
 
 if TYPE_CHECKING:
@@ -65,23 +67,27 @@ def predict(
     from xmg.engine.predict.calibration import check_coverage
     from xmg.engine.predict.classifier import CrossModalClassifier
     from xmg.engine.predict.model import check_features, load_model
-    from xmg.engine.predict.table import fit_on, write_answers
+    from xmg.engine.predict.table import fit_on, labelled_rows, write_answers
 
+    if out.suffix.lower() != ".csv":
+        raise XmgError(f"{out} does not end in .csv. fix: -o {out.with_suffix('.csv')}")
     check_free([out], overwrite)
     check_coverage(coverage)
     with hints.status(f"loading {model}"):
         loaded = load_model(model)
     raw = Raw(loaded.made_by, out, overwrite, encoder, weights, device)
-    files = [raw.features(labelled, "labelled"), raw.features(inputs, "inputs")]
-    for file in files:
+    few = raw.features(labelled, "labelled")
+    labelled_rows(few)  # before all inputs are encoded
+    many = raw.features(inputs, "inputs")
+    for file in (few, many):
         differs = check_features(loaded, file)
         if differs:
             hints.print(f"{file.path}, beside the run's features: {differs}", markup=False)
     classifier = CrossModalClassifier(loaded)
     with hints.status("adapting to the labels"):
-        left_out = fit_on(classifier, files[0], coverage)
+        left_out = fit_on(classifier, few, coverage)
     with hints.status("answering"):
-        found = write_answers(classifier, files[1], out, coverage)
+        found = write_answers(classifier, few, many, out, coverage)
     assert classifier.tuning_
     n_way = len(classifier.classes_)
     if as_json:
@@ -98,7 +104,7 @@ def _print(found: "Summary") -> None:
     table.add_column("inputs", justify="right")
     counts = sorted(found.answers.items(), key=lambda item: -item[1])
     for name, n in counts[:_SHOWN]:
-        table.add_row(Text(name), f"{n:,}")
+        table.add_row(Text(shown(name)), f"{n:,}")
     if len(counts) > _SHOWN:
         table.add_row(f"... {len(counts) - _SHOWN} more", f"{sum(n for _, n in counts[_SHOWN:]):,}")
     if found.n_unreadable:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xmg.cache.errors import XmgError
 from xmg.cli.console import hints
 from xmg.cli.extracting import encode
 
@@ -38,7 +39,12 @@ class Raw:
         path = self.out.with_name(f"{self.out.name}.features") / f"{name}.h5"
         path.parent.mkdir(parents=True, exist_ok=True)
         job = make_job(data=data, encoder=self.name or self.spec.encoder, out=path)
-        encode(job, self._load(), "overwrite" if self.overwrite else "update", False)
+        try:
+            encode(job, self._load(), "update", False)
+        except XmgError:
+            if not self.overwrite:
+                raise
+            encode(job, self._load(), "overwrite", False)
         return FeatureFile(path)
 
     def _load(self) -> "Encoder":

@@ -10,6 +10,7 @@ from xmg.extract.encoders import ENCODERS, load_encoder, options_of
 from xmg.extract.types import Encoder
 
 _ROUNDING: Final = ("compute",)  # of the recipe, what depends on the device
+_LIBRARIES: Final = ("timm:", "torchvision:")
 
 
 def same_encoder(
@@ -39,9 +40,16 @@ def same_encoder(
 
 
 def _known_name(name: str) -> str:
-    """The first way of asking for a name that is known. Raises XmgError where none is."""
-    if name in ENCODERS or ":" in name or "/" in name:
+    """The first way of asking for a name that is known. Raises XmgError where none is.
+
+    A file may come from a stranger: no function of a module is called by what it says.
+    """
+    if name in ENCODERS or name.startswith(_LIBRARIES):
         return name
+    if ":" in name:
+        return _unknown(name)
+    if "/" in name:
+        return f"hf:{name}"
     if Path(name).is_dir():
         return f"hf:{name}"
     return _torchvision(name) or _unknown(name)

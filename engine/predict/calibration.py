@@ -53,7 +53,8 @@ class Tuning:
         Split conformal prediction with tasks as the unit (Fisch, Schuster, Jaakkola, Barzilay,
         "Few-shot conformal prediction with auxiliary tasks", ICML 2021; pooled as in Dunn,
         Wasserman, Ramdas, JASA 2023): the ceil((E + 1) coverage) / E quantile of the misfits of E
-        tasks. Of tasks drawn as those were, sets hold the true class at least that often.
+        tasks. Of tasks drawn as those were, sets hold the true class that often on average;
+        held-out classes are few, and stand for all others.
         """
         level = math.ceil((self.n_tasks + 1) * coverage) / self.n_tasks
         if level > 1:
@@ -78,9 +79,10 @@ def check_coverage(coverage: float) -> None:
 def tune(model: Model, n_way: int, k_shot: int, n_tasks: int = N_TASKS) -> Tuning:
     """Choose a setting and calibrate it on tasks of the model's meta-validation classes.
 
-    The setting is what `xmg evaluate` would choose, and other tasks calibrate it. The temperature T
+    The setting is what `xmg evaluate` would choose, by the same tasks. There the temperature T
     minimizes the mean negative log-likelihood of softmax(logits / T) (Guo, Pleiss, Sun,
-    Weinberger, ICML 2017). A model is tuned once for each size of tasks.
+    Weinberger, ICML 2017). Misfits and accuracy are of other tasks. A model is tuned once for each
+    size of tasks.
     """
     known = _tuned.setdefault(model, {})
     if (n_way, k_shot, n_tasks) not in known:
@@ -95,9 +97,11 @@ def _tune(model: Model, n_way: int, k_shot: int, n_tasks: int) -> Tuning:
     if choosing.support.shape[1] != n_way:  # phi^meta has no use in tasks of another size
         learner = replace(learner, theta={n: x for n, x in learner.theta.items() if n != "phi"})
     setting: Setting = select([learner], choosing, tau)[1]
-    logits = _logits(learner, calibrating, setting, tau)  # (E, n, n_way)
+    seen = _logits(learner, choosing, setting, tau)  # (E, n, n_way)
+    answers = choosing.query_labels.repeat(len(seen))
+    temperature = fit_temperature(seen.flatten(0, 1), answers)
+    logits = _logits(learner, calibrating, setting, tau)
     truth = calibrating.query_labels.expand(logits.shape[:2])
-    temperature = fit_temperature(logits.flatten(0, 1), truth.flatten())
     p = (logits / temperature).softmax(-1).gather(-1, truth.unsqueeze(-1))
     right = (logits.argmax(-1) == truth).double().mean(-1)  # (E,)
     return Tuning(

@@ -16,13 +16,14 @@ from xmg.cache import XmgError
 from xmg.engine.compute import flushed_denormals
 from xmg.engine.config import Config
 from xmg.engine.fetch import padded
-from xmg.engine.learner import CLASS_MEANS, Adapted, Learner, Setting, adapt
+from xmg.engine.learner import CLASS_MEANS, Adapted, Learner, adapt
 from xmg.engine.predict.calibration import check_coverage, tune
 from xmg.engine.predict.model import Model, load_model
 
 Array = npt.NDArray[Any]
 _TAU: float = Config.model_fields["tau"].default
 _ROWS = 4096  # classified at a time
+_MANY, _FOLDS = 100, 20  # groups beyond which so many folds are left out
 
 
 class CrossModalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -107,12 +108,14 @@ class CrossModalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """Probabilities (n, n_way) of each labelled row by the labels of the others alone.
 
         The setting of `fit` stays. groups: (n,) rows of one group, such as clips of one recording,
-        are left out together. A class all of whose rows are out has probability 0.
+        are left out together; of more than 100 groups a twentieth at a time. A class all of whose
+        rows are out has probability 0.
         """
         check_is_fitted(self)
         x, labels = self._labelled(X, y, self.model_)
         numbers = torch.from_numpy(np.searchsorted(self.classes_, labels))
-        names = np.arange(len(labels)) if groups is None else np.asarray(groups)
+        names = np.unique(range(len(labels)) if groups is None else groups, return_inverse=True)[1]
+        names = names % _FOLDS if names.max() >= _MANY else names
         found = torch.zeros(len(labels), len(self.classes_), dtype=torch.float64)
         for name in np.unique(names):
             out = torch.from_numpy(names == name)
@@ -163,11 +166,6 @@ def load(run: str | Path) -> CrossModalClassifier:
     Raises XmgError where there is none, or it is damaged.
     """
     return CrossModalClassifier(load_model(run))
-
-
-def setting_of(classifier: CrossModalClassifier) -> Setting:
-    """How a fitted classifier adapts."""
-    return classifier.tuning_.setting if classifier.tuning_ else CLASS_MEANS
 
 
 def _array(values: Any) -> Any:

@@ -2,7 +2,9 @@
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
@@ -40,15 +42,14 @@ def export_run(
     """
     _check_free(out, overwrite)
     config, problem, state = open_run(run)
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    save_state(partial / WEIGHTS, replace(state, outer={}))
-    _write_validation(FeatureFile(config.target), problem.validation.target, partial / VALIDATION)
     found = _description(config, problem, evaluate_run(run))
-    write_text(partial / MODEL, json.dumps(found, indent=1, ensure_ascii=False))
-    write_text(partial / CARD, model_card(out.name, found, licences or {}))
-    _put(partial, out)
+    with _appearing(out) as folder:
+        save_state(folder / WEIGHTS, replace(state, outer={}))
+        (folder / WEIGHTS).chmod(0o644)  # like the others: it is meant to be shared
+        held_out = problem.validation.target
+        _write_validation(FeatureFile(config.target), held_out, folder / VALIDATION)
+        write_text(folder / MODEL, json.dumps(found, indent=1, ensure_ascii=False))
+        write_text(folder / CARD, model_card(out.name, found, licences or {}))
     return out
 
 
@@ -61,13 +62,22 @@ def _check_free(out: Path, overwrite: bool) -> None:
         raise XmgError(f"{out} holds an exported model. fix: --overwrite, or another folder")
 
 
-def _put(partial: Path, out: Path) -> None:
-    """Bring the folder to its name; a former one goes when the new one is whole."""
-    former = out.with_name(out.name + ".former")
-    if out.exists():
-        out.replace(former)
-    partial.replace(out)
-    shutil.rmtree(former, ignore_errors=True)
+@contextmanager
+def _appearing(out: Path) -> Iterator[Path]:
+    """A folder that comes to its name when the block is left in good order.
+
+    A former one goes when the new one is whole; whatever happens, nothing else is left.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        (aside / "new").mkdir()
+        yield aside / "new"
+        if out.exists():
+            out.replace(aside / "former")
+        (aside / "new").replace(out)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _write_validation(file: FeatureFile, pool: Pool, out: Path) -> None:

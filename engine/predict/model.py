@@ -3,12 +3,16 @@
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+import torch
+from pydantic import BaseModel, Field
 
 from xmg.cache import FeatureFile, FeatureSpec, Sealed, XmgError
 from xmg.cache.identity import differences
 from xmg.engine.config import Config, make_config
-from xmg.engine.learner import Learner
+from xmg.engine.fetch import fetch
+from xmg.engine.learner import CLASS_MEANS, Learner, adapt
 from xmg.engine.meta_test import open_run
 from xmg.engine.methods.system import learner
 from xmg.engine.pool import Pool, pool_of, sealed
@@ -32,6 +36,9 @@ class Model:
     learner: Learner
     validation: Pool
     made_by: FeatureSpec
+
+    def __deepcopy__(self, memo: object) -> "Model":
+        return self  # never written to, and scikit-learn's clone copies parameters
 
     def __repr__(self) -> str:
         return f"<{self.config.system} on {self.made_by.dataset} by {self.made_by.encoder}>"
@@ -76,29 +83,50 @@ def load_model(path: Path | str) -> Model:
 
 def _exported(path: Path) -> Model:
     found = read_description(path)
-    config = make_config(**found["config"])
+    config = make_config(**found.config)
     file = FeatureFile(path / VALIDATION)
-    pool = sealed(pool_of(file, found["classes"]["validation"]), alone=True)
+    pool = sealed(pool_of(file, found.classes.validation), alone=True)
     state = load_state(path / WEIGHTS)
-    if state.fronts.target.matrix.shape[0] != file.dim:
+    model = Model(config, learner(state.theta, state.fronts, config), pool, file.spec)
+    try:
+        x = fetch(pool.file, pool.rows[:2])
+        adapt(model.learner, x, torch.tensor([0, 1]), 2, CLASS_MEANS, config.tau)
+    except (KeyError, IndexError, RuntimeError, ValueError) as error:
         raise XmgError(
-            f"{path}: {WEIGHTS} and {VALIDATION} are not of one model. fix: export again"
-        )
-    return Model(config, learner(state.theta, state.fronts, config), pool, file.spec)
+            f"{path}: {MODEL}, {WEIGHTS} and {VALIDATION} are not of one model ({error}). "
+            "fix: export it again"
+        ) from error
+    return model
 
 
-def read_description(path: Path) -> dict[str, Any]:
+class _Classes(BaseModel):
+    validation: Annotated[list[str], Field(min_length=2)]
+
+
+class Description(BaseModel):
+    """What of model.json the program reads; the rest is for people."""
+
+    format: Annotated[int, Field(ge=FORMAT, le=FORMAT)]
+    config: dict[str, Any]
+    classes: _Classes
+
+
+def read_description(path: Path) -> Description:
     """model.json of an exported model. Raises XmgError where it is damaged or of the future."""
     try:
-        found: dict[str, Any] = json.loads((path / MODEL).read_text(encoding="utf-8"))
-        version, _ = found["format"], found["classes"]["validation"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise XmgError(f"{path / MODEL} is damaged ({error!r}). fix: export it again") from error
-    if version != FORMAT:
-        raise XmgError(
-            f"{path} is an exported model of format {version}, and this xmg reads {FORMAT}. "
-            "fix: pip install --upgrade xmg"
-        )
+        content: Any = json.loads((path / MODEL).read_text(encoding="utf-8"))
+        version = content.get("format") if isinstance(content, dict) else None
+        if isinstance(version, int) and version > FORMAT:
+            raise XmgError(
+                f"{path} is an exported model of format {version}, and this xmg reads {FORMAT}. "
+                "fix: pip install --upgrade xmg"
+            )
+        found = Description.model_validate(content, strict=True)
+    except (OSError, ValueError) as error:  # pydantic's errors are ValueErrors
+        raise XmgError(f"{path / MODEL} is damaged ({error}). fix: export it again") from error
+    names = found.classes.validation
+    if len(set(names)) < len(names):
+        raise XmgError(f"{path / MODEL} names a held-out class twice. fix: export it again")
     return found
 
 

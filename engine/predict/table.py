@@ -22,12 +22,13 @@ COLUMNS: Final = (
     "file", "label", "probability", "runner_up", "runner_up_probability", "answer", "possible",
 )  # fmt: skip
 _ROWS: Final = 4096
+_SEQUENCES: Final = 128  # the same where rows are sequences of frames
 Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """How often labels were right, with a 95% interval (Wilson, JASA 1927).
+    """How often labels were right, with a 95% interval (Wilson, JASA 1927) over recordings.
 
     covered: how often the prediction set held the true class; sure: how often it held one alone.
     """
@@ -71,7 +72,8 @@ def fit_on(
     if not any(fair):
         return None
     p = classifier.leave_out(x, names, groups)[fair]
-    return _estimate(_tally(p, classifier.sets_of(p, coverage), y[fair]))
+    n_units = len({group for group, counts in zip(groups, fair, strict=True) if counts})
+    return _estimate(_tally(p, classifier.sets_of(p, coverage), y[fair]), n_units)
 
 
 def labelled_rows(file: FeatureFile) -> tuple[Any, list[str], list[str]]:
@@ -86,22 +88,30 @@ def labelled_rows(file: FeatureFile) -> tuple[Any, list[str], list[str]]:
             f"{file.path} has labels of {len(set(names))} classes, and answers need two at "
             "least. fix: a folder for each class, with one labelled file or more in it"
         )
+    for name in (UNSURE, UNREADABLE):
+        if name in names:
+            raise XmgError(f"a class of {file.path} is called {name!r}, an answer. fix: rename it")
     return file.take(rows), names, _groups(file, rows)
 
 
 def write_answers(
-    classifier: CrossModalClassifier, inputs: FeatureFile, out: Path, coverage: float
+    classifier: CrossModalClassifier,
+    labelled: FeatureFile,
+    inputs: FeatureFile,
+    out: Path,
+    coverage: float,
 ) -> Summary:
     """Write a CSV of COLUMNS with a line for each input of a file, in its order; memory stays flat.
 
     label: the likeliest class. answer: the same, or "unsure" where the prediction set of this
     coverage holds more classes; possible: the set, the likeliest first, joined by "|". Inputs that
     could not be read follow, with the answer "unreadable" and the reason in `possible`. The file
-    appears whole. Labels that inputs have already are compared where all are known classes.
+    appears whole. Labels that inputs have already are compared where all are known classes, but
+    for inputs that are labelled rows themselves.
     """
     answers: Counter[str] = Counter()
     tally: Counter[str] = Counter()
-    numbers = _numbers(classifier, inputs)
+    numbers, fresh = _numbers(classifier, inputs), _fresh(labelled, inputs)
     with appearing(out) as raw:
         text = io.TextIOWrapper(raw, encoding="utf-8", newline="")
         writer = csv.writer(text)
@@ -112,12 +122,12 @@ def write_answers(
             answers.update(line[COLUMNS.index("answer")] for line in lines)
             writer.writerows(lines)
             if numbers is not None:
-                y = numbers[inputs.labels[rows]]
+                y = np.where(fresh[rows], numbers[inputs.labels[rows]], -1)
                 tally += _tally(p[y >= 0], sets[y >= 0], y[y >= 0])
         writer.writerows([name, *[""] * 4, UNREADABLE, why] for name, why in inputs.rejects)
         text.flush()
         text.detach()
-    truth = _estimate(tally) if tally["n"] else None
+    truth = _estimate(tally, tally["n"]) if tally["n"] else None
     return Summary(dict(answers), len(inputs.rejects), truth)
 
 
@@ -131,9 +141,11 @@ def _tally(p: Array, sets: npt.NDArray[np.bool_], y: npt.NDArray[Any]) -> Counte
     )
 
 
-def _estimate(tally: Counter[str]) -> Estimate:
+def _estimate(tally: Counter[str], n_units: int) -> Estimate:
+    """n_units: how many rows count as independent; those of one recording are one."""
     n, right = tally["n"], tally["right"]
-    low, high = stats.binomtest(right, n).proportion_ci(method="wilson")
+    units_right = round(n_units * right / n)
+    low, high = stats.binomtest(units_right, n_units).proportion_ci(method="wilson")
     return Estimate(n, right, low, high, tally["covered"] / n, tally["sure"] / n)
 
 
@@ -148,11 +160,22 @@ def _numbers(classifier: CrossModalClassifier, inputs: FeatureFile) -> npt.NDArr
     return np.array([*(known[name] for name in inputs.classes), -1], np.int64)
 
 
+def _fresh(labelled: FeatureFile, inputs: FeatureFile) -> npt.NDArray[np.bool_]:
+    """(N,) whether an input is none of the labelled rows: by content where known, else by id."""
+    rows = np.flatnonzero(labelled.labels >= 0)
+    if len(labelled.contents) and len(inputs.contents):
+        known = {tuple(one) for one in labelled.contents[rows].tolist()}
+        return np.array([tuple(one) not in known for one in inputs.contents.tolist()], np.bool_)
+    fresh: npt.NDArray[np.bool_] = ~np.isin(inputs.ids, labelled.ids[rows])
+    return fresh
+
+
 def _blocks(
     classifier: CrossModalClassifier, inputs: FeatureFile
 ) -> Iterator[tuple[npt.NDArray[np.int64], Array]]:
-    for first in range(0, len(inputs), _ROWS):
-        rows = np.arange(first, min(first + _ROWS, len(inputs)))
+    size = _SEQUENCES if inputs.is_sequence else _ROWS
+    for first in range(0, len(inputs), size):
+        rows = np.arange(first, min(first + size, len(inputs)))
         yield rows, classifier.predict_proba(inputs.take(rows))
 
 
@@ -166,7 +189,7 @@ def _lines(
     order = np.argsort(-probabilities, 1, kind="stable")
     for name, p, held, ranked in zip(names, probabilities, sets, order.tolist(), strict=True):
         first, second = ranked[:2]
-        possible = [classes[c] for c in ranked if held[c]]
+        possible = [classes[c].replace("|", "\\|") for c in ranked if held[c]]
         yield [
             name, classes[first], f"{p[first]:.4f}", classes[second], f"{p[second]:.4f}",
             classes[first] if len(possible) == 1 else UNSURE, "|".join(possible),

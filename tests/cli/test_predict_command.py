@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+import shutil
 
 import pytest
 
@@ -109,6 +110,32 @@ def test_feature_files_and_exported_models(xmg, folder, tmp_path):
     assert first.read_text() == second.read_text()
 
 
+def test_overwriting_keeps_features(xmg, folder, tmp_path):
+    out, many = tmp_path / "a.csv", tmp_path / "many"
+    shutil.copytree(folder / "many", many, ignore=shutil.ignore_patterns("empty.txt"))
+    words = ("predict", folder / "run", folder / "few", many, "-o", out)
+    features = tmp_path / "a.csv.features" / "inputs.h5"
+    assert xmg(*words)[0] == 0
+    before = features.stat().st_mtime_ns
+    assert xmg(*words, "--overwrite")[0] == 0
+    assert features.stat().st_mtime_ns == before
+    (many / "x3.txt").unlink()
+    out.unlink()
+    status, _, err = xmg(*words)
+    assert status == 1 and "no longer has" in err
+    assert xmg(*words, "--overwrite")[0] == 0
+    assert len(FeatureFile(features)) == 17
+
+
+def test_features_are_never_the_output(xmg, folder, tmp_path):
+    features = folder / "target.h5"
+    status, _, err = xmg(
+        "predict", folder / "run", features, features, "-o", features, "--overwrite"
+    )
+    assert status == 1 and "does not end in .csv" in err
+    assert len(FeatureFile(features)) == 150
+
+
 def test_onnx(xmg, folder, tmp_path):
     pytest.importorskip("onnxscript")
     out = tmp_path / "three.onnx"
@@ -129,7 +156,7 @@ def test_onnx(xmg, folder, tmp_path):
     [
         (("nowhere", "few", "many"), "neither a run folder"),
         (("run", "nowhere", "many"), "there is nothing at"),
-        (("run", "many", "many"), "answers need two"),
+        (("run", "many", "nowhere"), "answers need two"),  # told before inputs are listed
         (("run", "few", "source.h5", "--coverage", "2"), "no share between 0 and 1"),
         (("run", "few", "many", "--encoder", "char-ngram"), "did you mean char-ngrams"),
     ],

@@ -72,4 +72,13 @@ def test_networks_of_torchvision_have_no_prefix():
     assert _known_name("mobilenet_v2") == "torchvision:mobilenet_v2"
     assert _known_name("resnet18") == "resnet18"
     assert _known_name("timm:vit_tiny") == "timm:vit_tiny"
-    assert _known_name("openai/clip") == "openai/clip"
+    assert _known_name("openai/clip") == "hf:openai/clip"
+
+
+@pytest.mark.parametrize("name", ["os:abort", "payload:go", "a/b:c", "hf:os:abort"])
+def test_a_file_names_no_function_to_call(name, tmp_path, monkeypatch):
+    (tmp_path / "payload.py").write_text("raise SystemExit('ran')\ndef go(): raise SystemExit")
+    monkeypatch.chdir(tmp_path)
+    spec = replace(spec_of(load_encoder("char-ngrams")), encoder=name)
+    with pytest.raises(XmgError, match=r"fix: --encoder with what xmg extract was given"):
+        same_encoder(spec)

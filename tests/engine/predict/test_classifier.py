@@ -122,6 +122,7 @@ def test_copies_answer_alike(model, task):
     other = pickle.loads(pickle.dumps(one))  # noqa: S301  (our own)
     npt.assert_array_equal(other.predict_proba(query), one.predict_proba(query))
     again = clone(one).fit(x, names)
+    assert again.model_ is model
     npt.assert_allclose(again.predict_proba(query), one.predict_proba(query), atol=1e-6)
 
 
@@ -139,6 +140,24 @@ def test_leaving_out_is_fitting_on_the_others(model, task):
         )
         others.n_features_in_ = x.shape[1]
         npt.assert_allclose(others.predict_proba(x[~kept]), found[~kept], atol=1e-6)
+
+
+def test_many_rows_are_left_out_in_twenty_folds(model, task_of, monkeypatch):
+    x, names, *_ = task_of([f"c{c:02d}" for c in range(12)], 0, 9)
+    one = CrossModalClassifier(model).fit(x, names)
+    counted = []
+    adapted = CrossModalClassifier._adapt
+    monkeypatch.setattr(
+        CrossModalClassifier, "_adapt", lambda *a: counted.append(len(a[1])) or adapted(*a)
+    )
+    found = one.leave_out(x, names)
+    assert len(counted) == 20 and min(counted) >= 102  # of 108 rows
+    assert (found.sum(1) > 0.99).all()
+    kept = np.arange(108) % 20 != 3
+    numbers = torch.from_numpy(np.searchsorted(one.classes_, names[kept]))
+    left = one._adapt(torch.from_numpy(x[kept]), numbers)
+    expected = one._probabilities(left.logits(torch.from_numpy(x[~kept])).double())
+    npt.assert_allclose(found[~kept], expected.numpy(), atol=1e-6)
 
 
 def test_tuning_happens_once_for_each_size(model, task, monkeypatch):

@@ -120,6 +120,48 @@ def test_damage_is_told(copy, name):
         load_model(copy)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"config": None}, {"config": []}, {"classes": []}, {"classes": {"validation": None}},
+        {"classes": {"validation": []}}, {"classes": {"validation": ["c00"]}},
+        {"classes": {"validation": [1, 2]}}, {"classes": {"validation": ["nobody", "none"]}},
+        {"format": "1"}, {"format": True}, {"format": None},
+    ],
+)  # fmt: skip
+def test_edited_descriptions_are_told(copy, change):
+    found = json.loads((copy / MODEL).read_text())
+    (copy / MODEL).write_text(json.dumps({**found, **change}))
+    with pytest.raises(XmgError):
+        load_model(copy)
+
+
+def test_what_does_not_fit_together_is_told(copy):
+    found = json.loads((copy / MODEL).read_text())
+    names = found["classes"]["validation"]
+    for config, classes in (
+        ({"head": "mlp"}, names), ({"head": "lstm"}, names), ({}, [*names, names[0]]),
+    ):  # fmt: skip
+        edited = {"config": {**found["config"], **config}, "classes": {"validation": classes}}
+        (copy / MODEL).write_text(json.dumps({**found, **edited}))
+        with pytest.raises(XmgError):
+            load_model(copy)
+    (copy / MODEL).write_text("[]")
+    with pytest.raises(XmgError, match="damaged"):
+        load_model(copy)
+
+
+def test_folders_beside_stay(run, tmp_path):
+    for name in ("model.partial", "model.former"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine.txt").write_text("mine")
+    export_run(run, tmp_path / "model")
+    export_run(run, tmp_path / "model", overwrite=True)
+    found = sorted(path.name for path in tmp_path.iterdir())
+    assert found == ["model", "model.former", "model.partial"]
+    assert (tmp_path / "model" / WEIGHTS).stat().st_mode & 0o777 == 0o644
+
+
 def test_other_formats_and_mixtures_are_refused(copy, tmp_path):
     found = json.loads((copy / MODEL).read_text())
     (copy / MODEL).write_text(json.dumps({**found, "format": 2}))

@@ -1,6 +1,7 @@
 """The table of answers: what each line says, and what is expected of them."""
 
 import csv
+import re
 
 import numpy as np
 import numpy.testing as npt
@@ -8,10 +9,10 @@ import pytest
 import synthetic
 from scipy import stats
 
-from xmg.cache import FeatureSpec, FeatureWriter, Listing, Reject, XmgError
+from xmg.cache import FeatureFile, FeatureSpec, FeatureWriter, Listing, Reject, XmgError
 from xmg.engine.predict.classifier import CrossModalClassifier
 from xmg.engine.predict.model import check_features
-from xmg.engine.predict.table import COLUMNS, fit_on, labelled_rows, write_answers
+from xmg.engine.predict.table import COLUMNS, _fresh, fit_on, labelled_rows, write_answers
 
 
 def file_of(path, x, labels, ids=None, columns=None):
@@ -30,9 +31,10 @@ def read(path):
 
 def test_a_line_for_each_input(tmp_path, classifier, task):
     x, names, query, _ = task
-    fit_on(classifier, file_of(tmp_path / "few.h5", x, names), 0.9)
+    few = file_of(tmp_path / "few.h5", x, names, [f"few{i}" for i in range(12)])
+    fit_on(classifier, few, 0.9)
     inputs = file_of(tmp_path / "in.h5", query, [None] * len(query))
-    found = write_answers(classifier, inputs, tmp_path / "out.csv", 0.9)
+    found = write_answers(classifier, few, inputs, tmp_path / "out.csv", 0.9)
     lines = read(tmp_path / "out.csv")
     p, sets = classifier.predict_proba(query), classifier.predict_sets(query, 0.9)
     assert [line["file"] for line in lines] == [f"id{i:05d}" for i in range(len(query))]
@@ -52,10 +54,11 @@ def test_a_line_for_each_input(tmp_path, classifier, task):
 
 def test_labels_that_inputs_have_are_compared(tmp_path, classifier, task):
     x, names, query, truth = task
-    fit_on(classifier, file_of(tmp_path / "few.h5", x, names), 0.9)
+    few = file_of(tmp_path / "few.h5", x, names, [f"few{i}" for i in range(12)])
+    fit_on(classifier, few, 0.9)
     labels = [None, *truth[1:]]
     inputs = file_of(tmp_path / "in.h5", query, labels)
-    found = write_answers(classifier, inputs, tmp_path / "out.csv", 0.8).truth
+    found = write_answers(classifier, few, inputs, tmp_path / "out.csv", 0.8).truth
     right = (classifier.predict(query) == truth)[1:]
     assert (found.n, found.right) == (len(right), right.sum())
     assert found.accuracy == pytest.approx(right.mean())
@@ -65,7 +68,7 @@ def test_labels_that_inputs_have_are_compared(tmp_path, classifier, task):
     low, high = stats.binomtest(found.right, found.n).proportion_ci(method="wilson")
     assert (found.low, found.high) == (low, high)
     others = file_of(tmp_path / "others.h5", query, ["something else", *truth[1:]])
-    assert write_answers(classifier, others, tmp_path / "out.csv", 0.8).truth is None
+    assert write_answers(classifier, few, others, tmp_path / "out.csv", 0.8).truth is None
 
 
 def test_left_out_one_by_one_or_by_recording(tmp_path, classifier, task):
@@ -78,6 +81,8 @@ def test_left_out_one_by_one_or_by_recording(tmp_path, classifier, task):
     pairs = fit_on(classifier, file, 0.9)
     p = classifier.leave_out(x, names, recordings)
     assert pairs.right == (classifier.classes_[p.argmax(1)] == names).sum()
+    low, high = stats.binomtest(round(pairs.accuracy * 6), 6).proportion_ci(method="wilson")
+    assert (pairs.low, pairs.high) == (low, high)  # six recordings, not twelve clips
     one_each = {"recording": [f"r{i // 4}" for i in range(12)]}  # no class has another recording
     file = file_of(tmp_path / "c.h5", x, names, columns=one_each)
     assert fit_on(classifier, file, 0.9) is None
@@ -101,15 +106,55 @@ def test_one_class_is_refused(tmp_path, classifier, task):
             fit_on(classifier, file, 0.9)
 
 
+def test_labelled_rows_are_no_test_of_themselves(tmp_path, classifier, task):
+    x, names, query, truth = task
+    few = file_of(tmp_path / "few.h5", x, names)
+    fit_on(classifier, few, 0.9)
+    assert write_answers(classifier, few, few, tmp_path / "out.csv", 0.9).truth is None
+    assert len(read(tmp_path / "out.csv")) == 12
+    both = file_of(tmp_path / "both.h5", np.vstack([x, query]), [*names, *truth])
+    assert write_answers(classifier, few, both, tmp_path / "out.csv", 0.9).truth.n == len(query)
+
+
+def test_contents_tell_inputs_from_labelled_rows(tmp_path, task):
+    x, names, _, _ = task
+    contents = np.arange(24, dtype=np.uint64).reshape(12, 2)
+
+    def made(name, ids, rows):
+        listing = Listing(ids, names[rows].tolist(), contents=contents[rows])
+        with FeatureWriter(tmp_path / name, synthetic.SPEC, listing, 48) as writer:
+            writer.put(0, x[rows].astype("f2"))
+        return FeatureFile(tmp_path / name)
+
+    few = made("few.h5", ["a", "b"], np.array([0, 4]))
+    many = made("many.h5", ["a", "z"], np.array([7, 4]))  # another "a", and "b" under a new name
+    npt.assert_array_equal(_fresh(few, many), [True, False])
+
+
+def test_names_of_answers_and_bars(tmp_path, classifier, task):
+    x, names, query, _ = task
+    with pytest.raises(XmgError, match=r"is called 'unsure', an answer\. fix: rename it"):
+        fit_on(
+            classifier, file_of(tmp_path / "a.h5", x, np.where(names == "c03", "unsure", "b")), 0.9
+        )
+    few = file_of(tmp_path / "few.h5", x, [f"{name}|x" for name in names])
+    fit_on(classifier, few, 0.9)
+    inputs = file_of(tmp_path / "in.h5", query, [None] * len(query))
+    write_answers(classifier, few, inputs, tmp_path / "out.csv", 0.97)
+    for line in read(tmp_path / "out.csv"):
+        parts = [part.replace("\\|", "|") for part in re.split(r"(?<!\\)\|", line["possible"])]
+        assert set(parts) <= set(classifier.classes_) and len(parts) >= 1
+
+
 def test_unreadable_inputs_are_lines_too(tmp_path, classifier, task):
     x, names, query, _ = task
     listing = Listing(["good", 'bad, "one"\n'], [None, None])
     with FeatureWriter(tmp_path / "in.h5", synthetic.SPEC, listing, 48, dtype="float32") as writer:
         writer.put(0, [query[0].astype("f4"), Reject("cut off")])
-    from xmg.cache import FeatureFile
-
     classifier.fit(x, names)
-    found = write_answers(classifier, FeatureFile(tmp_path / "in.h5"), tmp_path / "out.csv", 0.9)
+    few = file_of(tmp_path / "few.h5", x, names)
+    inputs = FeatureFile(tmp_path / "in.h5")
+    found = write_answers(classifier, few, inputs, tmp_path / "out.csv", 0.9)
     lines = read(tmp_path / "out.csv")
     assert found.n_unreadable == 1
     assert list(lines[1].values()) == ['bad, "one"\n', "", "", "", "", "unreadable", "cut off"]
@@ -124,8 +169,6 @@ def test_features_of_another_encoder_are_refused(tmp_path, model, target):
         whole = FeatureSpec(**{**spec, "preprocessing": {"scale": 1}, **changes})
         with FeatureWriter(tmp_path / name, whole, Listing(["a"], [None]), dim) as writer:
             writer.put(0, np.ones((1, dim), "f2"))
-        from xmg.cache import FeatureFile
-
         return FeatureFile(tmp_path / name)
 
     for i, changes in enumerate(
