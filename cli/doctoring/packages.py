@@ -22,7 +22,7 @@ _MODULES: Final = {  # where the name to import is another than that to install
 _OF_TORCH: Final = (*FAMILY, "timm", "transformers", "safetensors", "tensorboard")
 _UNKNOWN: Final = "of unknown version"
 _LONGEST: Final = 400  # characters of an error
-_TOOLS: Final = ("all", "test")  # extras of extras, and for work on xmg itself
+_TOOLS: Final = ("all", "docs", "test")  # extras of extras, and for work on xmg itself
 
 
 @dataclass(frozen=True, slots=True)

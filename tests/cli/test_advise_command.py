@@ -42,7 +42,7 @@ def config_of(files, **settings):
 
 def test_json(xmg, files, found):
     status, out, err = xmg("advise", *files[:2], *WORDS, "--config", files[2], "--json")
-    assert status == 0 and "5/5" in err
+    assert status == 0 and "5 of 5 (100%)" in err
     said = json.loads(out)
     assert said["system"] == found.system and said["sure"] == found.sure
     assert said["likeness"]["cka"]["value"] == pytest.approx(found.likeness.cka.value)

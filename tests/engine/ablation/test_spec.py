@@ -2,7 +2,7 @@ import pytest
 from synthetic import write_pair
 
 from xmg.cache import XmgError
-from xmg.cli.ablate import _shipped
+from xmg.cli.completion import shipped_specs
 from xmg.engine.ablation.protocol import check
 from xmg.engine.ablation.spec import cells_of, read_spec
 
@@ -90,7 +90,7 @@ def test_what_the_data_cannot_support_is_refused_before_anything_runs(spec, tmp_
     )
 
 
-@pytest.mark.parametrize("path", _shipped(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", shipped_specs(), ids=lambda path: path.stem)
 def test_shipped_specs_are_sound(path):
     spec = read_spec(path, here=True)
     assert cells_of(spec)
