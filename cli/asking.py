@@ -48,8 +48,8 @@ def ask(aligned: "Aligned", queries: Sequence[str], side: Any, loading: Loading)
     side = side or side_of(aligned, queries)
     if side is None:
         raise XmgError(
-            f"{aligned.source.path} and {aligned.target.path} each lack one of these ids or more. "
-            "fix: --from source or --from target, which takes what is no id for a file or a text"
+            "the queries are not all ids of one feature file of the run. fix: --from source or "
+            "--from target, of which modality they are: then files and texts are encoded"
         )
     known = _known(aligned, side, queries)
     raw = [query for query in queries if query not in known]

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from xmg.cli.console import parse_shots, progress_bar
+from xmg.cli.unfinished import say_unfinished
 
 if TYPE_CHECKING:
     from xmg.engine.evaluate import Result
@@ -36,6 +37,7 @@ def evaluate(
     check_poolable(runs)
     results: list[list[Result]] = []
     for run in runs:
+        say_unfinished(run)
         with progress_bar(f"evaluate {run.name}") as update:
             results.append(evaluate_run(run, wanted, update))
     if as_json:

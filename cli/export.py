@@ -9,6 +9,7 @@ from xmg.cache.errors import XmgError
 from xmg.cli.console import hints, say
 from xmg.cli.escaping import shown
 from xmg.cli.raw import Raw
+from xmg.cli.unfinished import say_unfinished
 
 
 def export(
@@ -50,6 +51,7 @@ def export(
     from xmg.extract.encoders import PUBLISHED
 
     licences = {name: encoder.licence for name, encoder in PUBLISHED.items()}
+    say_unfinished(model)
     with hints.status(f"evaluating {model} for its card"):
         export_run(model, out, licences=licences, overwrite=overwrite)
     say(f"{out}: " + ", ".join(sorted(path.name for path in out.iterdir())))

@@ -32,6 +32,9 @@ def each(
     failed, loaded = [], None
     for job in jobs:
         try:
+            for path in job.data:  # before weights are fetched
+                if not path.exists():
+                    raise XmgError(f"there is nothing at {path}. fix: check the path")
             if loaded is None or job.model_dump(include=_LOADS) != loaded[0]:
                 with hints.status(f"loading {job.encoder}"):
                     loaded = job.model_dump(include=_LOADS), job.load(trust_remote_code)

@@ -2,14 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xmg.cli.completion import SYSTEMS, of
 from xmg.cli.console import RANK, hints, parse_shots, progress_bar, say
 from xmg.cli.settings import settings_of
+
+if TYPE_CHECKING:
+    from xmg.engine.run import State
 
 
 def meta_train(
@@ -74,7 +78,7 @@ def meta_train(
             update(done, total, accuracy)
             follow()
 
-        best = train(whole, run, progress)
+        best = _trained(partial(train, whole, run, progress), run)
     say(
         f"{run}: best at meta-iteration {best.iteration} of {whole.iterations}, "
         f"meta-validation accuracy {best.best_accuracy:.1%}"
@@ -82,6 +86,16 @@ def meta_train(
     solvers = read_metrics(run)[-1].get("solvers", {})
     hints.print("inner steps: " + ", ".join(f"{k} by the {v} solver" for k, v in solvers.items()))
     hints.print(f"next: xmg evaluate {run}", markup=False)
+
+
+def _trained(work: "Callable[[], State]", run: Path) -> "State":
+    """Train; says at the start why nothing moves yet, and after Ctrl-C that nothing was in vain."""
+    hints.print("preparing pairs, whitening and starts; a first run compiles its kernels too")
+    try:
+        return work()
+    except KeyboardInterrupt:
+        hints.print(f"{run} is not finished; the same command goes on from here", markup=False)
+        raise
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from xmg.cache.errors import XmgError
 from xmg.cli.console import hints, say
 from xmg.cli.escaping import shown
 from xmg.cli.raw import Raw
+from xmg.cli.unfinished import say_unfinished
 
 if TYPE_CHECKING:
     from xmg.engine.predict.calibration import Tuning
@@ -73,6 +74,10 @@ def predict(
         raise XmgError(f"{out} does not end in .csv. fix: -o {out.with_suffix('.csv')}")
     check_free([out], overwrite)
     check_coverage(coverage)
+    for path in (labelled, inputs):
+        if not path.exists():
+            raise XmgError(f"there is nothing at {path}. fix: check the path")
+    say_unfinished(model)
     with hints.status(f"loading {model}"):
         loaded = load_model(model)
     raw = Raw(loaded.made_by, out, overwrite, encoder, weights, device)

@@ -29,14 +29,17 @@ class Raw:
         self._encoder: Encoder | None = None
 
     def features(self, data: Path, name: str) -> "FeatureFile":
-        """A feature file as it is; of other data what `xmg extract` would write."""
+        """A feature file as it is; of other data what `xmg extract` would write.
+
+        Named by the data too: a call with the wrong folder is not in the way of the right one.
+        """
         from xmg.cache import FeatureFile
 
         if data.suffix in (".h5", ".hdf5") and not data.is_dir():
             return FeatureFile(data)
         from xmg.extract.spec import make_job
 
-        path = self.out.with_name(f"{self.out.name}.features") / f"{name}.h5"
+        path = self.out.with_name(f"{self.out.name}.features") / f"{name}-{data.resolve().stem}.h5"
         path.parent.mkdir(parents=True, exist_ok=True)
         job = make_job(data=data, encoder=self.name or self.spec.encoder, out=path)
         try:

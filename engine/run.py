@@ -119,13 +119,22 @@ def load_config(run: Path) -> Config:
     """Read a run's settings; raises XmgError where `run` is no run folder."""
     path = run / CONFIG
     if not path.is_file():
-        raise XmgError(f"{run} is not a run folder (no {CONFIG}). fix: xmg meta-train --run {run}")
+        raise XmgError(
+            f"{run} is not a run folder (no {CONFIG}). fix: name the folder that xmg meta-train "
+            "--run has made"
+        )
     try:
         return Config.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
         raise XmgError(
             f"{path} is damaged or of another version of xmg. fix: train a new run, elsewhere"
         ) from error
+
+
+def n_missing(run: Path) -> int:
+    """How many meta-iterations a run has yet to do; raises XmgError as `load_state`."""
+    last = run / LAST
+    return load_config(run).iterations - load_state(last).iteration if last.exists() else 0
 
 
 def append_metrics(run: Path, row: Mapping[str, Any]) -> None:

@@ -86,7 +86,7 @@ def test_files_in_folders_get_names(xmg, folder, tmp_path):
     status, said, err = xmg(*words)
     assert status == 1 and "exists. fix: --overwrite" in err
     out.unlink()
-    features = out.with_name("a.csv.features") / "inputs.h5"
+    features = out.with_name("a.csv.features") / "inputs-many.h5"
     before = features.stat().st_mtime_ns
     (folder / "many" / "x9.txt").write_text(text_of(random.Random(1), "new0", "target"))
     status, said, err = xmg(*words)
@@ -105,7 +105,7 @@ def test_feature_files_and_exported_models(xmg, folder, tmp_path):
     status, said, err = xmg("export", folder / "run", "-o", model)
     assert status == 0 and "README.md, model.json, model.safetensors, validation.h5" in said
     assert f"next: xmg predict {model}" in err
-    parts = (features / "labelled.h5", features / "inputs.h5")
+    parts = (features / "labelled-few.h5", features / "inputs-many.h5")
     assert xmg("predict", model, *parts, "-o", second)[0] == 0
     assert first.read_text() == second.read_text()
 
@@ -114,7 +114,7 @@ def test_overwriting_keeps_features(xmg, folder, tmp_path):
     out, many = tmp_path / "a.csv", tmp_path / "many"
     shutil.copytree(folder / "many", many, ignore=shutil.ignore_patterns("empty.txt"))
     words = ("predict", folder / "run", folder / "few", many, "-o", out)
-    features = tmp_path / "a.csv.features" / "inputs.h5"
+    features = tmp_path / "a.csv.features" / "inputs-many.h5"
     assert xmg(*words)[0] == 0
     before = features.stat().st_mtime_ns
     assert xmg(*words, "--overwrite")[0] == 0
@@ -125,6 +125,23 @@ def test_overwriting_keeps_features(xmg, folder, tmp_path):
     assert status == 1 and "no longer has" in err
     assert xmg(*words, "--overwrite")[0] == 0
     assert len(FeatureFile(features)) == 17
+
+
+def test_a_wrong_call_is_not_in_the_way(xmg, folder, tmp_path):
+    out = tmp_path / "a.csv"
+    assert xmg("predict", folder / "run", folder / "many", folder / "few", "-o", out)[0] == 1
+    assert xmg("predict", folder / "run", folder / "few", folder / "many", "-o", out)[0] == 0
+
+
+def test_unfinished_runs_are_pointed_out(xmg, folder, tmp_path):
+    run = shutil.copytree(folder / "run", tmp_path / "run")
+    settings = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**settings, "iterations": 50}))
+    words = (run, folder / "few", folder / "many", "-o", tmp_path / "a.csv")
+    status, _, err = xmg("predict", *words)
+    assert status == 0 and "is not finished: 47 meta-iterations are missing" in err
+    assert "is not finished" in xmg("evaluate", run)[2]
+    assert "is not finished" not in xmg("evaluate", folder / "run")[2]
 
 
 def test_features_are_never_the_output(xmg, folder, tmp_path):
@@ -156,7 +173,8 @@ def test_onnx(xmg, folder, tmp_path):
     [
         (("nowhere", "few", "many"), "neither a run folder"),
         (("run", "nowhere", "many"), "there is nothing at"),
-        (("run", "many", "nowhere"), "answers need two"),  # told before inputs are listed
+        (("run", "few", "nowhere"), "there is nothing at"),
+        (("run", "many", "few"), "answers need two"),
         (("run", "few", "source.h5", "--coverage", "2"), "no share between 0 and 1"),
         (("run", "few", "many", "--encoder", "char-ngram"), "did you mean char-ngrams"),
     ],
