@@ -163,11 +163,12 @@ def _numbers(classifier: CrossModalClassifier, inputs: FeatureFile) -> npt.NDArr
 def _fresh(labelled: FeatureFile, inputs: FeatureFile) -> npt.NDArray[np.bool_]:
     """(N,) whether an input is none of the labelled rows: by content where known, else by id."""
     rows = np.flatnonzero(labelled.labels >= 0)
-    if len(labelled.contents) and len(inputs.contents):
-        known = {tuple(one) for one in labelled.contents[rows].tolist()}
-        return np.array([tuple(one) not in known for one in inputs.contents.tolist()], np.bool_)
-    fresh: npt.NDArray[np.bool_] = ~np.isin(inputs.ids, labelled.ids[rows])
-    return fresh
+    by_id: npt.NDArray[np.bool_] = ~np.isin(inputs.ids, labelled.ids[rows])
+    if not len(labelled.contents) or not len(inputs.contents):
+        return by_id
+    known = {tuple(one) for one in labelled.contents[rows].tolist()}
+    by_content = np.array([tuple(one) not in known for one in inputs.contents.tolist()], np.bool_)
+    return np.where((inputs.contents == 0).all(1), by_id, by_content)  # 0: nobody looked inside
 
 
 def _blocks(

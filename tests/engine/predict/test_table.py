@@ -129,6 +129,9 @@ def test_contents_tell_inputs_from_labelled_rows(tmp_path, task):
     few = made("few.h5", ["a", "b"], np.array([0, 4]))
     many = made("many.h5", ["a", "z"], np.array([7, 4]))  # another "a", and "b" under a new name
     npt.assert_array_equal(_fresh(few, many), [True, False])
+    contents[:] = 0  # nobody looked inside, so ids decide
+    few, many = made("f.h5", ["a", "b"], np.arange(2)), made("m.h5", ["a", "z"], np.arange(2))
+    npt.assert_array_equal(_fresh(few, many), [False, True])
 
 
 def test_names_of_answers_and_bars(tmp_path, classifier, task):
