@@ -32,12 +32,12 @@ class CrossModalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     run: a folder of `xmg meta-train` or of `xmg export`, or a Model. None is the classifier that
     knows no other modality: cosine to the class means of the features.
 
-    >>> support = [[2.0, 0.1], [1.8, 0.3], [0.2, 1.9]]
-    >>> classifier = CrossModalClassifier().fit(support, ["bark", "bark", "rain"])
-    >>> classifier.predict([[3.0, 0.5], [0.1, 0.7]]).tolist()
-    ['bark', 'rain']
-    >>> classifier.predict_proba([[1.0, 1.0]]).shape
-    (1, 2)
+        >>> support = [[2.0, 0.1], [1.8, 0.3], [0.2, 1.9]]
+        >>> classifier = CrossModalClassifier().fit(support, ["bark", "bark", "rain"])
+        >>> classifier.predict([[3.0, 0.5], [0.1, 0.7]]).tolist()
+        ['bark', 'rain']
+        >>> classifier.predict_proba([[1.0, 1.0]]).shape
+        (1, 2)
 
     After `fit`: classes_ (n_way,) sorted; n_features_in_; adapted_; and with a run model_ and
     tuning_: how it answers, with the accuracy to expect (`xmg.engine.predict.calibration.Tuning`).

@@ -1,8 +1,8 @@
 """xmg: few-shot classification across modalities by meta-alignment.
 
->>> import xmg
->>> xmg.CrossModalClassifier()
-CrossModalClassifier()
+    >>> import xmg
+    >>> xmg.CrossModalClassifier()
+    CrossModalClassifier()
 
 Reference: Liang, Wu, Ziyin, Morency, Salakhutdinov, "Cross-Modal Generalization:
 Learning in Low Resource Modalities via Meta-Alignment", ACM Multimedia 2021
