@@ -93,6 +93,20 @@ def fingerprint(spec: FeatureSpec, listing: Listing, dtype: str) -> str:
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
 
+def recipe(preprocessing: Mapping[str, Any]) -> dict[str, Any]:
+    """Preprocessing without what the device decides, which changes last digits only."""
+    return {key: value for key, value in preprocessing.items() if key != "compute"}
+
+
+def meaning(spec: FeatureSpec) -> dict[str, Any]:
+    """What has to agree for features to mean the same, whatever data they are of."""
+    return {
+        "encoder": spec.encoder,
+        "weights": spec.weights_sha256,
+        "preprocessing": recipe(spec.preprocessing),
+    }
+
+
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """Name each value that differs, such as `dtype is "float16", would be "float32"`."""
     left, right = _flat(found), _flat(wanted)

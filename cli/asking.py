@@ -3,28 +3,19 @@
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xmg.cache import FeatureFile
 from xmg.cache.errors import XmgError
 from xmg.cache.names import closest
-from xmg.cli.console import hints
+from xmg.cli.raw import Loading
 
 if TYPE_CHECKING:
     from xmg.engine.analysis.retrieval import Aligned, Side
     from xmg.engine.pages.items import Shown
     from xmg.extract.types import Content, Encoder
-
-
-@dataclass(frozen=True, slots=True)
-class Loading:
-    """How the encoder of files and texts is loaded: each None as the feature file tells."""
-
-    name: str | None
-    weights: Path | None
-    device: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +100,7 @@ def _read(
         if not is_file and not may_be_text:
             raise XmgError(_no_such(file, side, query))
         contents[query] = Path(query) if is_file else query
-    from xmg.extract.same_encoder import same_encoder
-
-    with hints.status(f"loading {file.encoder}"):
-        encoder = same_encoder(file.spec, **asdict(loading))
+    encoder = loading.encoder(file.spec)
     with tempfile.TemporaryDirectory() as folder:
         made = _features(contents, encoder, file, Path(folder) / "queries.h5")
         z = aligned.embed(side, np.arange(len(made)), made)

@@ -8,7 +8,7 @@ import typer
 from xmg.cache.errors import XmgError
 from xmg.cli.console import hints, say
 from xmg.cli.escaping import shown
-from xmg.cli.raw import Raw
+from xmg.cli.raw import Device, EncoderName, Loading, Raw, Weights
 from xmg.cli.unfinished import say_unfinished
 
 
@@ -25,13 +25,9 @@ def export(
     labelled: Annotated[
         Path | None, typer.Option(help="With --onnx: a few labelled files, as of xmg predict.")
     ] = None,
-    encoder: Annotated[
-        str | None, typer.Option("--encoder", "-e", help="What the run's encoder is called here.")
-    ] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="The weights file of the run's encoder.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="A torch device to encode on.")] = None,
+    encoder: EncoderName = None,
+    weights: Weights = None,
+    device: Device = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
 ) -> None:
     """Write a run as a folder that needs nothing else: safetensors, JSON, a model card.
@@ -43,7 +39,7 @@ def export(
     if onnx:
         if labelled is None:
             raise typer.BadParameter("--onnx writes a classifier; name its --labelled files")
-        _onnx(model, Path(labelled), out, encoder, weights, device, overwrite)
+        _onnx(model, labelled, out, Loading(encoder, weights, device), overwrite)
         return
     if any((labelled, encoder, weights, device)):
         raise typer.BadParameter("--labelled, --encoder, --weights and --device go with --onnx")
@@ -58,15 +54,7 @@ def export(
     hints.print(f"next: xmg predict {out} labelled/ unlabelled/ -o answers.csv", markup=False)
 
 
-def _onnx(
-    model: Path,
-    labelled: Path,
-    out: Path,
-    encoder: str | None,
-    weights: Path | None,
-    device: str | None,
-    overwrite: bool,
-) -> None:
+def _onnx(model: Path, labelled: Path, out: Path, loading: Loading, overwrite: bool) -> None:
     from xmg.cache.outputs import check_free
     from xmg.engine.predict.classifier import CrossModalClassifier
     from xmg.engine.predict.model import check_features, load_model
@@ -77,9 +65,7 @@ def _onnx(
         raise XmgError(f"{out} does not end in .onnx. fix: -o {out.with_suffix('.onnx')}")
     check_free([out], overwrite)
     loaded = load_model(model)
-    file = Raw(loaded.made_by, out, overwrite, encoder, weights, device).features(
-        labelled, "labelled"
-    )
+    file = Raw(loaded.made_by, out, overwrite, loading).features(labelled, "labelled")
     check_features(loaded, file)
     x, names, _ = labelled_rows(file)
     with hints.status("adapting to the labels"):

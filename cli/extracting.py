@@ -1,7 +1,7 @@
 """What xmg extract does with each data set, and says of it."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -32,9 +32,7 @@ def each(
     failed, loaded = [], None
     for job in jobs:
         try:
-            for path in job.data:  # before weights are fetched
-                if not path.exists():
-                    raise XmgError(f"there is nothing at {path}. fix: check the path")
+            check_there(job.data)  # before weights are fetched
             if loaded is None or job.model_dump(include=_LOADS) != loaded[0]:
                 with hints.status(f"loading {job.encoder}"):
                     loaded = job.model_dump(include=_LOADS), job.load(trust_remote_code)
@@ -49,6 +47,13 @@ def each(
             f"{len(failed)} of {len(jobs)} data sets failed: {', '.join(failed)}.\n"
             "fix: put right what is said above, and repeat the command; what is finished stays"
         )
+
+
+def check_there(paths: Iterable[Path]) -> None:
+    """Raise XmgError where one of these paths leads nowhere."""
+    for path in paths:
+        if not path.exists():
+            raise XmgError(f"there is nothing at {path}. fix: check the path")
 
 
 def encode(job: "Job", encoder: "Encoder", existing: "Existing", allow_outside: bool) -> None:

@@ -14,6 +14,7 @@ from rich.text import Text
 from xmg.cache.errors import XmgError
 from xmg.cli.completion import text_encoders
 from xmg.cli.console import hints
+from xmg.cli.escaping import shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -183,8 +184,8 @@ def _write_concepts(
 def _print_left(n_source: int, n_target: int, similarity: "Similarity") -> None:
     typer.echo(f"without a partner: {n_source} source classes; {n_target} target classes, held out")
     if similarity.unknown:
-        shown = ", ".join(map(_shown, dict.fromkeys(similarity.unknown)))
-        hints.print(f"unmatched, since unknown to the measure: {shown}", markup=False)
+        unknown = ", ".join(map(shown, dict.fromkeys(similarity.unknown)))
+        hints.print(f"unmatched, since unknown to the measure: {unknown}", markup=False)
     if n_target < _FEW_HELD_OUT:
         hints.print(
             f"only {n_target} target classes stay for validation and test; --max-concepts or a "
@@ -285,12 +286,7 @@ def _print_concepts(out: Path, concepts: "Sequence[Concept]") -> None:
     table.add_column("strength", justify="right")
     for concept in concepts:
         sides = (concept.source, concept.target)
-        cells = (_shown(concept.name), *(", ".join(map(_shown, names)) for names in sides))
+        cells = (shown(concept.name), *(", ".join(map(shown, names)) for names in sides))
         table.add_row(*(Text(cell, overflow="fold") for cell in cells), f"{concept.strength:.2f}")
     Console(highlight=False).print(table)
     typer.echo(f"{out}: {len(concepts)} concepts")
-
-
-def _shown(text: str) -> str:
-    """A name that cannot steer the terminal."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -13,7 +13,8 @@ from rich.text import Text
 from xmg.cache.errors import XmgError
 from xmg.cli.console import hints, say
 from xmg.cli.escaping import shown
-from xmg.cli.raw import Raw
+from xmg.cli.extracting import check_there
+from xmg.cli.raw import Device, EncoderName, Loading, Raw, Weights
 from xmg.cli.unfinished import say_unfinished
 
 if TYPE_CHECKING:
@@ -42,15 +43,9 @@ def predict(
     coverage: Annotated[
         float, typer.Option(help="How often the possible labels shall hold the true one.")
     ] = 0.9,
-    encoder: Annotated[
-        str | None, typer.Option("--encoder", "-e", help="What the run's encoder is called here.")
-    ] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="The weights file of the run's encoder.")
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="A torch device to encode on; by default CUDA if present.")
-    ] = None,
+    encoder: EncoderName = None,
+    weights: Weights = None,
+    device: Device = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="The summary as JSON, for machines.")
@@ -74,13 +69,11 @@ def predict(
         raise XmgError(f"{out} does not end in .csv. fix: -o {out.with_suffix('.csv')}")
     check_free([out], overwrite)
     check_coverage(coverage)
-    for path in (labelled, inputs):
-        if not path.exists():
-            raise XmgError(f"there is nothing at {path}. fix: check the path")
+    check_there([labelled, inputs])
     say_unfinished(model)
     with hints.status(f"loading {model}"):
         loaded = load_model(model)
-    raw = Raw(loaded.made_by, out, overwrite, encoder, weights, device)
+    raw = Raw(loaded.made_by, out, overwrite, Loading(encoder, weights, device))
     few = raw.features(labelled, "labelled")
     labelled_rows(few)  # before all inputs are encoded
     many = raw.features(inputs, "inputs")

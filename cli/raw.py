@@ -1,7 +1,11 @@
 """Raw files to features, for commands that put a trained model to use."""
 
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from xmg.cache.errors import XmgError
 from xmg.cli.console import hints
@@ -12,21 +16,36 @@ if TYPE_CHECKING:
     from xmg.extract.types import Encoder
 
 
+EncoderName = Annotated[
+    str | None, typer.Option("--encoder", "-e", help="What the run's encoder is called here.")
+]
+Weights = Annotated[Path | None, typer.Option(help="The weights file of the run's encoder.")]
+Device = Annotated[
+    str | None, typer.Option(help="A torch device to encode on; by default CUDA if present.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """How the encoder of files and texts is loaded: each None as the feature file tells."""
+
+    name: str | None
+    weights: Path | None
+    device: str | None
+
+    def encoder(self, spec: "FeatureSpec") -> "Encoder":
+        """The encoder that made a feature file; raises XmgError as `same_encoder`."""
+        from xmg.extract.same_encoder import same_encoder
+
+        with hints.status(f"loading {spec.encoder}"):
+            return same_encoder(spec, **asdict(self))
+
+
 class Raw:
     """Raw files to features, by the encoder that made the run's; loaded once, where needed."""
 
-    def __init__(
-        self,
-        spec: "FeatureSpec",
-        out: Path,
-        overwrite: bool,
-        encoder: str | None,
-        weights: Path | None,
-        device: str | None,
-    ) -> None:
-        self.spec, self.out, self.overwrite = spec, out, overwrite
-        self.name, self.weights, self.device = encoder, weights, device
-        self._encoder: Encoder | None = None
+    def __init__(self, spec: "FeatureSpec", out: Path, overwrite: bool, loading: Loading) -> None:
+        self.spec, self.out, self.overwrite, self.loading = spec, out, overwrite, loading
 
     def features(self, data: Path, name: str) -> "FeatureFile":
         """A feature file as it is; of other data what `xmg extract` would write.
@@ -41,21 +60,15 @@ class Raw:
 
         path = self.out.with_name(f"{self.out.name}.features") / f"{name}-{data.resolve().stem}.h5"
         path.parent.mkdir(parents=True, exist_ok=True)
-        job = make_job(data=data, encoder=self.name or self.spec.encoder, out=path)
+        job = make_job(data=data, encoder=self.loading.name or self.spec.encoder, out=path)
         try:
-            encode(job, self._load(), "update", False)
+            encode(job, self._encoder, "update", False)
         except XmgError:
             if not self.overwrite:
                 raise
-            encode(job, self._load(), "overwrite", False)
+            encode(job, self._encoder, "overwrite", False)
         return FeatureFile(path)
 
-    def _load(self) -> "Encoder":
-        from xmg.extract.same_encoder import same_encoder
-
-        if self._encoder is None:
-            with hints.status(f"loading {self.spec.encoder}"):
-                self._encoder = same_encoder(
-                    self.spec, name=self.name, weights=self.weights, device=self.device
-                )
-        return self._encoder
+    @cached_property
+    def _encoder(self) -> "Encoder":
+        return self.loading.encoder(self.spec)

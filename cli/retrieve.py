@@ -13,6 +13,7 @@ from rich.table import Table
 
 from xmg.cli.console import hints, say
 from xmg.cli.media import AllowOutside, SourceData, TargetData, shower
+from xmg.cli.raw import Loading
 
 if TYPE_CHECKING:
     from xmg.cache import FeatureFile
@@ -62,7 +63,7 @@ def retrieve(
     """
     from xmg.cache import FeatureFile
     from xmg.cache.outputs import appearing, check_free
-    from xmg.cli.asking import Loading, ask
+    from xmg.cli.asking import ask
     from xmg.engine.analysis.lookup import Answer, look_up, other
     from xmg.engine.analysis.retrieval import open_aligned
     from xmg.engine.pages.retrieve_page import retrieve_page

@@ -162,7 +162,7 @@ def adapt(
     if setting.start == "logistic":
         batch.begin(setting)
         z = batch.embed(batch.support)[0].numpy()
-        found = weights_of("logistic", setting.rate, z, labels.numpy(), n_way)
+        found = weights_of(setting.rate, z, labels.numpy(), n_way)
         weights, bias = (torch.from_numpy(part).to(rows.x) for part in found)
     else:
         for _ in _descend(batch, setting):

@@ -23,18 +23,19 @@ def decision(kind: str, c: float, x: Array, labels: Array, query: Array, n_way: 
     return values
 
 
-def weights_of(kind: str, c: float, x: Array, labels: Array, n_way: int) -> tuple[Array, Array]:
+def weights_of(c: float, x: Array, labels: Array, n_way: int) -> tuple[Array, Array]:
     """Weights (d, n_way) and bias (n_way,) whose softmax(x . weights + bias) are probabilities.
 
-    Of the same classifier as `decision`; the bias is -inf for a class that no label names. Where
-    two are named, 1 / (1 + exp(-f)) is the probability of the second: logits -f / 2 and f / 2.
+    Of the logistic regression of `decision`; the bias is -inf for a class that no label names.
+    Where two are named, 1 / (1 + exp(-f)) is the probability of the second, of logits -f / 2 and
+    f / 2.
     """
     weights, bias = np.zeros((x.shape[1], n_way)), np.full(n_way, -np.inf)
     present = np.unique(labels)
     if len(present) == 1:
         bias[present] = 0
         return weights, bias
-    model = _fitted(kind, c, x, labels)
+    model = _fitted("logistic", c, x, labels)
     coefficients, intercept = model.coef_, model.intercept_
     if len(present) == 2:
         coefficients = np.concatenate([-coefficients, coefficients]) / 2

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from xmg.cache import FeatureSpec, XmgError
-from xmg.cache.identity import differences
+from xmg.cache.identity import differences, recipe
 from xmg.extract.encoders import ENCODERS, load_encoder, options_of
 from xmg.extract.types import Encoder
 
-_ROUNDING: Final = ("compute",)  # of the recipe, what depends on the device
 _LIBRARIES: Final = ("timm:", "torchvision:")
 
 
@@ -28,8 +27,8 @@ def same_encoder(
     """
     asked = name or _known_name(spec.encoder)
     encoder = load_encoder(asked, weights=weights, device=device, **_options(asked, spec))
-    found = {"weights": encoder.weights_sha256, "recipe": _recipe(encoder.preprocessing)}
-    wanted = {"weights": spec.weights_sha256, "recipe": _recipe(spec.preprocessing)}
+    found = {"weights": encoder.weights_sha256, "recipe": recipe(encoder.preprocessing)}
+    wanted = {"weights": spec.weights_sha256, "recipe": recipe(spec.preprocessing)}
     which = differences(found, wanted)
     if which:
         raise XmgError(
@@ -73,23 +72,19 @@ def _unknown(name: str) -> str:
 
 def _options(name: str, spec: FeatureSpec) -> dict[str, Any]:
     """Layers, pooling and modality, of an encoder that takes them."""
-    recipe = spec.preprocessing
-    layers = recipe.get("layers")
+    made = spec.preprocessing
+    layers = made.get("layers")
     found = {
-        "pooling": recipe.get("pooling"),
+        "pooling": made.get("pooling"),
         "layers": ",".join(map(str, layers)) if layers else None,
-        "modality": _modality(recipe),
+        "modality": _modality(made),
     }
     takes = options_of(name)
     return {key: value for key, value in found.items() if key in takes and value is not None}
 
 
-def _modality(recipe: Mapping[str, Any]) -> str:
-    """What a recipe decodes: each modality has a key of its own."""
-    if "tokenizer" in recipe:
+def _modality(preprocessing: Mapping[str, Any]) -> str:
+    """What is decoded: each modality has a key of its own."""
+    if "tokenizer" in preprocessing:
         return "text"
-    return "audio" if "resample" in recipe else "image"
-
-
-def _recipe(preprocessing: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in preprocessing.items() if key not in _ROUNDING}
+    return "audio" if "resample" in preprocessing else "image"

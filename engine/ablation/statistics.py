@@ -34,8 +34,16 @@ def summary(accuracies: Array) -> Summary:
     if n < 2:
         return Summary(mean, np.nan, np.nan, np.nan)
     std = float(means.std(ddof=1))
-    half = float(stats.t.ppf(0.975, n - 1)) * std / n**0.5
+    half = half_width(means)
     return Summary(mean, std, mean - half, mean + half)
+
+
+def half_width(values: Array) -> float:
+    """Half of the 95% interval of the mean of values (n,), two at least, by Student's t."""
+    n = len(values)
+    std = float(values.std(ddof=1))
+    half: float = float(stats.t.ppf(0.975, n - 1)) * std / n**0.5
+    return half
 
 
 def compare(reference: Array, rows: Mapping[str, Array]) -> dict[str, Comparison]:

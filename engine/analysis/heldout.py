@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy import stats
 
 from xmg.cache import XmgError
 from xmg.cache.pairs import Rows
+from xmg.engine.ablation.statistics import half_width
 from xmg.engine.config import Config
 from xmg.engine.evaluate import plainest
 from xmg.engine.learner import Classifier
@@ -93,8 +93,8 @@ def cross_fitted(found: Array, classes: Rows) -> Array:
 
 def interval(values: Array) -> Interval:
     """Mean of values (C,) over classes, with the 95% interval of Student's t."""
-    n, mean = len(values), float(values.mean())
-    half = float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / n**0.5) if n > 1 else np.inf
+    mean = float(values.mean())
+    half = half_width(values) if len(values) > 1 else np.inf
     return Interval(mean, mean - half, mean + half)
 
 

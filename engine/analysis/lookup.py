@@ -2,14 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from xmg.cache import FeatureFile, XmgError, decode
-from xmg.cache.identity import differences
+from xmg.cache.identity import differences, meaning
 from xmg.cache.pairs import Rows
 from xmg.cache.reuse import known_ids
 from xmg.engine.analysis.retrieval import Aligned, Side, search
@@ -87,16 +86,9 @@ def _hits(file: FeatureFile, rows: Rows, cosines: Sequence[float], seen: Rows | 
 
 def check_same_features(file: FeatureFile, own: FeatureFile) -> None:
     """Raise XmgError unless a file is of the encoder, weights and preprocessing of a run's own."""
-    which = differences(_recipe(file), _recipe(own))
+    which = differences(meaning(file.spec), meaning(own.spec))
     if which or file.dim != own.dim or file.is_sequence != own.is_sequence:
         raise XmgError(
             f"{file.path} holds other features than {own.path}, which the run knows: "
             f"{which or 'another shape'}.\nfix: extract it with the encoder of {own.path}"
         )
-
-
-def _recipe(file: FeatureFile) -> dict[str, Any]:
-    """What features mean; precision depends on the device, and changes their last digits only."""
-    spec = file.spec
-    steps = {k: v for k, v in spec.preprocessing.items() if k != "compute"}
-    return {"encoder": spec.encoder, "weights": spec.weights_sha256, "preprocessing": steps}

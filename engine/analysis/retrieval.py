@@ -132,12 +132,14 @@ def retrieval(run: Path, n_queries: int = 10_000) -> list[Retrieval]:
     many are drawn, by the run's seed. Raises XmgError as `open_aligned`, and where no pair is of a
     meta-test class.
     """
-    return measure(open_aligned(run), n_queries)
+    aligned = open_aligned(run)
+    return measure(aligned, *items_of(aligned), n_queries)
 
 
-def measure(aligned: Aligned, n_queries: int = 10_000) -> list[Retrieval]:
-    """The same of a run that is open."""
-    source, target = items_of(aligned)
+def measure(
+    aligned: Aligned, source: Items, target: Items, n_queries: int = 10_000
+) -> list[Retrieval]:
+    """The same of a run that is open, and its `items_of`."""
     return [
         _measured(queries, gallery, right, aligned.weak, kept)
         for queries, gallery in ((source, target), (target, source))

@@ -9,7 +9,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from xmg import __version__
-from xmg.engine.tables import Cell
 
 _UNSEEN: Final = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, and what turns the order of letters
 _KEPT: Final = frozenset("\n\t\u200c\u200d\ufe0f")  # joiners belong to scripts and emoji
@@ -30,7 +29,7 @@ def plain(text: str) -> str:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
+    return Environment(
         loader=PackageLoader("xmg.engine.pages"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -38,8 +37,6 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_shown,
     )
-    environment.tests["cell"] = lambda value: isinstance(value, Cell)
-    return environment
 
 
 def _shown(value: Any) -> Any:

@@ -73,7 +73,7 @@ def _aligned(aligned: Aligned, shots: Sequence[int], show: Show) -> dict[str, An
     """What only a run with both heads has."""
     found: dict[str, Any]
     try:
-        measured = measure(aligned)
+        items = items_of(aligned)
     except XmgError as error:  # no pair is of a new class; the rest can be said
         config = aligned.config
         paths = (config.source, config.target, config.concepts)
@@ -81,9 +81,9 @@ def _aligned(aligned: Aligned, shots: Sequence[int], show: Show) -> dict[str, An
     else:
         found = {
             "why_not": "",
-            "retrieval": retrieval_table(measured),
+            "retrieval": retrieval_table(measure(aligned, *items)),
             "seen": aligned.weak,
-            "directions": directions(aligned, *items_of(aligned), show),
+            "directions": directions(aligned, *items, show),
         }
     return {
         "confusions": [confusion(predict(aligned, k, None, 1)) for k in shots],

@@ -93,9 +93,7 @@ def tune(model: Model, n_way: int, k_shot: int, n_tasks: int = N_TASKS) -> Tunin
 @flushed_denormals()
 def _tune(model: Model, n_way: int, k_shot: int, n_tasks: int) -> Tuning:
     choosing, calibrating = _tasks(model, n_way, k_shot, n_tasks)
-    learner, tau = model.learner_for(n_way), model.config.tau
-    if choosing.support.shape[1] != n_way:  # phi^meta has no use in tasks of another size
-        learner = replace(learner, theta={n: x for n, x in learner.theta.items() if n != "phi"})
+    learner, tau = model.learner_for(n_way, choosing.support.shape[1]), model.config.tau
     setting: Setting = select([learner], choosing, tau)[1]
     seen = _logits(learner, choosing, setting, tau)  # (E, n, n_way)
     answers = choosing.query_labels.repeat(len(seen))

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
+from xmg.engine.tables import Table, to_markdown
+
 _UNKNOWN: Final = "not known to xmg; see where the weights come from"
 _TEMPLATE: Final = """\
 ---
@@ -45,11 +47,7 @@ Accuracy in percent on classes that training never saw: {n_way}-way tasks, {n_ta
 
 ## Licences
 
-| part | licence |
-|---|---|
 {licences}
-| data sets | not known to xmg; those of the data named above |
-| heads, `model.safetensors` | to be stated by who publishes them |
 
 ## Limits
 
@@ -85,22 +83,18 @@ def model_card(name: str, found: Mapping[str, Any], licences: Mapping[str, str])
         n_way=config["n_way"],
         n_tasks=best["n_tasks"],
         n_repeats=best["n_repeats"],
-        licences="\n".join(
-            f"| encoder {_plain(name)} | {_plain(licences.get(name, _UNKNOWN))} |"
-            for name in (side["encoder"] for side in data.values())
-        ),
+        licences=_licences([side["encoder"] for side in data.values()], licences),
     )
 
 
 def _data(data: Mapping[str, Any]) -> str:
-    lines = ["| | source | target |", "|---|---|---|"]
-    for title, key in (
+    rows = (
         ("data set", "dataset"), ("rows", "rows"), ("encoder", "encoder"),
         ("SHA-256 of weights", "weights_sha256"), ("fingerprint of features", "fingerprint"),
-    ):  # fmt: skip
-        cells = (_plain(str(data[side][key] or "-")) for side in ("source", "target"))
-        lines.append(f"| {title} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    )  # fmt: skip
+    sides = ("source", "target")
+    lines = [[title, *(_plain(str(data[s][key] or "-")) for s in sides)] for title, key in rows]
+    return to_markdown(Table("", ["", *sides], lines))
 
 
 def _accuracy(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -108,11 +102,18 @@ def _accuracy(rows: Sequence[Mapping[str, Any]]) -> str:
     cells = {
         (r["system"], r["shots"]): f"{100 * r['mean']:.1f} ± {100 * r['std']:.1f}" for r in rows
     }
-    head = ["| system |" + "".join(f" {k}-shot |" for k in shots), "|---|" + "---|" * len(shots)]
     systems = dict.fromkeys(row["system"] for row in rows)
-    return "\n".join(
-        [*head, *(f"| {s} |" + "".join(f" {cells[s, k]} |" for k in shots) for s in systems)]
-    )
+    head = ["system", *(f"{k}-shot" for k in shots)]
+    return to_markdown(Table("", head, [[s, *(cells[s, k] for k in shots)] for s in systems]))
+
+
+def _licences(encoders: Sequence[str], licences: Mapping[str, str]) -> str:
+    lines = [
+        *([f"encoder {_plain(e)}", _plain(licences.get(e, _UNKNOWN))] for e in encoders),
+        ["data sets", "not known to xmg; those of the data named above"],
+        ["heads, `model.safetensors`", "to be stated by who publishes them"],
+    ]
+    return to_markdown(Table("", ["part", "licence"], lines))
 
 
 def _names(names: Sequence[str]) -> str:
@@ -120,9 +121,9 @@ def _names(names: Sequence[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """A text that cannot steer Markdown."""
+    """A text that cannot steer Markdown; `to_markdown` sees to bars."""
     printable = "".join(c if c.isprintable() else " " for c in text)
-    return "".join(f"\\{c}" if c in "\\`*_[]#|!" else c for c in escape(printable))
+    return "".join(f"\\{c}" if c in "\\`*_[]#!" else c for c in escape(printable))
 
 
 def _code(text: str) -> str:

@@ -85,8 +85,8 @@ class CrossModalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def predict_sets(self, X: Any, coverage: float = 0.9) -> npt.NDArray[np.bool_]:
         """Whether each class may be the true one, (n, n_way): see `Tuning.threshold`.
 
-        In tasks like those of the held-out classes the true class is in at least a share `coverage`
-        of the sets. A set of several classes says "unsure". Raises XmgError without a run.
+        In tasks like those of the held-out classes the true class is in a share `coverage` of the
+        sets, on average. A set of several classes says "unsure". Raises XmgError without a run.
         """
         return self.sets_of(self.predict_proba(X), coverage)
 

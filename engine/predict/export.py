@@ -18,7 +18,7 @@ from xmg.cache.pairs import Rows
 from xmg.engine.config import Config
 from xmg.engine.evaluate import Result
 from xmg.engine.manifest import identity
-from xmg.engine.meta_test import evaluate_run, open_run
+from xmg.engine.meta_test import evaluate_opened, open_run
 from xmg.engine.pool import Pool
 from xmg.engine.predict.card import model_card
 from xmg.engine.predict.model import FORMAT, MODEL, VALIDATION, WEIGHTS
@@ -41,8 +41,8 @@ def export_run(
     finished, or `out` is there already; `overwrite` replaces an exported model and nothing else.
     """
     _check_free(out, overwrite)
-    config, problem, state = open_run(run)
-    found = _description(config, problem, evaluate_run(run))
+    config, problem, state = opened = open_run(run)
+    found = _description(config, problem, evaluate_opened(*opened))
     with _appearing(out) as folder:
         save_state(folder / WEIGHTS, replace(state, outer={}))
         (folder / WEIGHTS).chmod(0o644)  # like the others: it is meant to be shared

@@ -1,7 +1,7 @@
 """A meta-trained model as it is put to use: from a run folder, or from an exported one."""
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -9,7 +9,7 @@ import torch
 from pydantic import BaseModel, Field
 
 from xmg.cache import FeatureFile, FeatureSpec, Sealed, XmgError
-from xmg.cache.identity import differences
+from xmg.cache.identity import differences, meaning, recipe
 from xmg.engine.config import Config, make_config
 from xmg.engine.fetch import fetch
 from xmg.engine.learner import CLASS_MEANS, Learner, adapt
@@ -20,8 +20,6 @@ from xmg.engine.run import CONFIG, EPISODES, load_state
 
 WEIGHTS, MODEL, VALIDATION = "model.safetensors", "model.json", "validation.h5"
 FORMAT: Final = 1
-# Of the encoder's recipe, what differs between machines: a matter of rounding
-_ROUNDING: Final = ("compute",)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, weakref_slot=True)
@@ -53,9 +51,9 @@ class Model:
         """Whether inputs are sequences of frames."""
         return self.validation.file.is_sequence
 
-    def learner_for(self, n_way: int) -> Learner:
-        """The learner of tasks of n_way classes: phi^meta serves those it was trained for alone."""
-        if n_way == self.config.n_way:
+    def learner_for(self, *n_ways: int) -> Learner:
+        """The learner of tasks of so many classes; phi^meta serves no others than its own."""
+        if set(n_ways) == {self.config.n_way}:
             return self.learner
         theta = {name: value for name, value in self.learner.theta.items() if name != "phi"}
         return replace(self.learner, theta=theta)
@@ -136,7 +134,7 @@ def check_features(model: Model, file: FeatureFile | Sealed) -> str:
     Raises XmgError where they are of another encoder, of other weights or of another recipe.
     """
     wanted, found = model.made_by, file.spec
-    which = differences(_essence(found), _essence(wanted))
+    which = differences(meaning(found), meaning(wanted))
     if which or file.dim != model.dim or file.is_sequence != model.is_sequence:
         raise XmgError(
             f"{file.path} holds other features than the model was trained on: "
@@ -146,12 +144,8 @@ def check_features(model: Model, file: FeatureFile | Sealed) -> str:
     return differences(_rounding(found), _rounding(wanted))
 
 
-def _essence(spec: FeatureSpec) -> dict[str, Any]:
-    recipe = {k: v for k, v in spec.preprocessing.items() if k not in _ROUNDING}
-    return {"encoder": spec.encoder, "weights": spec.weights_sha256, "preprocessing": recipe}
-
-
 def _rounding(spec: FeatureSpec) -> dict[str, Any]:
-    found = asdict(spec)
-    recipe = {k: v for k, v in spec.preprocessing.items() if k in _ROUNDING}
-    return {"preprocessing": recipe, "versions": found["versions"]}
+    """What is left of what made them."""
+    said = recipe(spec.preprocessing)
+    left = {key: value for key, value in spec.preprocessing.items() if key not in said}
+    return {"preprocessing": left, "versions": spec.versions}

@@ -111,7 +111,8 @@ def write_answers(
     """
     answers: Counter[str] = Counter()
     tally: Counter[str] = Counter()
-    numbers, fresh = _numbers(classifier, inputs), _fresh(labelled, inputs)
+    numbers = _numbers(classifier, inputs)
+    fresh = None if numbers is None else _fresh(labelled, inputs)
     with appearing(out) as raw:
         text = io.TextIOWrapper(raw, encoding="utf-8", newline="")
         writer = csv.writer(text)
@@ -121,7 +122,7 @@ def write_answers(
             lines = list(_lines(classifier, decode(inputs.ids[rows]), p, sets))
             answers.update(line[COLUMNS.index("answer")] for line in lines)
             writer.writerows(lines)
-            if numbers is not None:
+            if numbers is not None and fresh is not None:
                 y = np.where(fresh[rows], numbers[inputs.labels[rows]], -1)
                 tally += _tally(p[y >= 0], sets[y >= 0], y[y >= 0])
         writer.writerows([name, *[""] * 4, UNREADABLE, why] for name, why in inputs.rejects)
