@@ -16,8 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import babel
 import numpy as np
-from babel import Locale
+from babel import Locale, UnknownLocaleError
 
 from xmg.cache import XmgError
 from xmg.extract.cores import cores
@@ -97,9 +98,21 @@ def _draw(index: int, language: str, n_samples: int, seed: int) -> list[Utteranc
 
 
 def _place_names(language: str) -> list[str]:
-    """CLDR names of countries and territories, without those that are only a code."""
-    territories = Locale.parse(language).territories
-    return sorted({n for code, n in territories.items() if code.isalpha() and n != code})
+    """CLDR names of countries and territories, without those that are only a code.
+
+    Raises XmgError where this release of Babel has too few: 2.18 alone has some for Haitian.
+    """
+    try:
+        territories = dict(Locale.parse(language).territories)
+    except UnknownLocaleError:
+        territories = {}
+    names = sorted({n for code, n in territories.items() if code.isalpha() and n != code})
+    if len(names) < _NAMES_PER_SAMPLE:
+        raise XmgError(
+            f"Babel {babel.__version__} knows {len(names)} place names in the language "
+            f"{language!r}; the corpus is made of those of 2.18. fix: pip install 'babel==2.18.*'"
+        )
+    return names
 
 
 def _speak(

@@ -2,13 +2,15 @@
 
 import csv
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
+from babel import UnknownLocaleError
 
 from xmg.cache import XmgError
-from xmg.extract.sources import open_source
+from xmg.extract.sources import demo, open_source
 from xmg.extract.sources.demo import LANGUAGES, VOICES, make_corpus
 
 
@@ -58,6 +60,23 @@ def test_a_whole_corpus_is_left_alone_and_another_refused(corpus):
     assert {p: p.stat().st_mtime_ns for p in corpus.rglob("*")} == before
     with pytest.raises(XmgError, match="other settings"):
         make_corpus(corpus, n_samples=2, seed=1)
+
+
+@pytest.mark.parametrize("names", [None, {}, {"FR": "Frans", "001": "monn", "HT": "HT"}])
+def test_another_release_of_babel_is_told(names, monkeypatch, tmp_path):
+    parse = demo.Locale.parse
+
+    def other(language):
+        if language != "ht":
+            return parse(language)
+        if names is None:
+            raise UnknownLocaleError(language)
+        return SimpleNamespace(territories=names)
+
+    monkeypatch.setattr(demo, "Locale", SimpleNamespace(parse=other))
+    with pytest.raises(XmgError, match=r"language 'ht'.*fix: pip install 'babel==2\.18"):
+        make_corpus(tmp_path / "corpus", n_samples=2)
+    assert not (tmp_path / "corpus").exists()
 
 
 def test_an_interrupted_corpus_is_made_whole(corpus, tmp_path):
