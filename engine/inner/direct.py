@@ -8,47 +8,82 @@ heads are nothing but a first layer, all steps are one call that holds up no oth
 from functools import cache
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from xmg.engine.heads import Theta
 from xmg.engine.inner.phase import BETAS, TINY, Optimizer, Phase
-from xmg.engine.inner.scratch import scratch
+from xmg.engine.inner.scratch import kept
 from xmg.engine.inner.tail import take
 from xmg.engine.kernels import descend as kernels
 from xmg.engine.kernels import sweep
 from xmg.engine.kernels.descend import Layer, Steps
-from xmg.engine.kernels.tile import COLUMNS, ROWS
+from xmg.engine.kernels.product import Array, skewed
+from xmg.engine.kernels.tile import ROWS, padded, whole
 
 
 def descend(
     theta: Theta, phase: Phase, n_steps: int, optimizer: Optimizer, into: Theta
 ) -> tuple[Theta, list[float]]:
     """Take n_steps on the phase's loss as `reference.descend` does."""
-    outs = {n: torch.empty_like(theta[n]) if n not in into else into[n] for n in phase.heads}
+    outs = {n: into[n] if n in into else torch.empty_like(theta[n]) for n in phase.heads}
     layers = {n: _layer(phase, n, theta[n].contiguous(), n_steps, outs[n]) for n in phase.heads}
     steps = steps_of(optimizer, n_steps, next(iter(layers.values())).w.dtype)
     rest, losses = take(kernels, theta, phase, layers, steps)
+    for name, layer in layers.items():
+        narrow(layer.w, outs[name].numpy())
     return {**theta, **outs, **rest}, losses
 
 
 def _layer(phase: Phase, name: str, start: Tensor, n_steps: int, out: Tensor) -> Layer:
     """A head's first layer, over memory that this thread keeps."""
-    rows, picks = phase.rows[name].contiguous(), phase.picks.get(name)
-    fixed = picks is None
-    picks = torch.arange(len(rows))[None] if picks is None else picks[:n_steps].contiguous()
-    shape = sweep.padded(rows.shape[1], sweep.BLOCK), sweep.padded(picks.shape[1], ROWS)
-    packed = scratch(f"rows of {name}", rows, (2, *shape))
-    size = (sweep.panel_size(*start.shape),)
-    w, m, v = (scratch(f"panels {i} of {name}", start, size).numpy() for i in range(3))
-    rows_of = picks.shape[1], start.shape[1]
-    z, unit, d = (scratch(f"{use} of {name}", start, rows_of).numpy() for use in ("z", "unit", "d"))
-    size = (shape[1] * sweep.padded(start.shape[1], COLUMNS),)
-    z_panels, d_panels = (scratch(f"{use} panels of {name}", start, size).numpy() for use in "zd")
+    rows, places = rows_of(phase, name, n_steps)
+    begin, end = whole(start.numpy()), out.numpy()
+    key = (name, start.shape, places.shape[1], begin.dtype)
+    memory = kept(("direct", *key), lambda: _memory(start.shape[1], places.shape[1], begin))
+    if begin.shape != end.shape:
+        end = np.empty_like(begin)
+    fixed = name not in phase.picks
+    return memory._replace(start=begin, w=end, rows=rows, picks=places, fixed=fixed)
+
+
+def _memory(width: int, m: int, like: Array) -> Layer:
+    """Memory for a layer of this width whose steps read m rows, its weights padded to `like`."""
+    (deep, wide), high = like.shape, padded(m, ROWS)
+
+    def empty(*shape: int) -> Array:
+        return np.empty(shape, like.dtype)
+
     return Layer(
-        start.numpy(), w, m, v, rows.numpy(), picks.numpy(), fixed, packed.numpy(), out.numpy(),
-        z, unit, d, z_panels, d_panels,
-    )  # fmt: skip
+        start=like,
+        w=like,
+        m=empty(deep, wide),
+        v=empty(deep, wide),
+        rows=empty(0, 0),
+        picks=np.empty((0, 0), np.int64),
+        fixed=False,
+        packed=empty(2, deep, skewed(high)),
+        z=empty(m, width),
+        unit=empty(m, width),
+        d=empty(m, width),
+        z_wide=empty(high, skewed(wide)),
+        d_wide=empty(high, skewed(wide)),
+    )
+
+
+def rows_of(phase: Phase, name: str, n_steps: int) -> tuple[Array, npt.NDArray[np.int64]]:
+    """The rows (n, d) of a head, and those that each step reads, (T, m); T is 1 where all do."""
+    rows, picks = phase.rows[name].contiguous().numpy(), phase.picks.get(name)
+    if picks is None:
+        return rows, np.arange(len(rows))[None]
+    return rows, picks[:n_steps].contiguous().numpy()
+
+
+def narrow(weights: Array, out: Array) -> None:
+    """Copy weights that were padded to where they belong; others are there."""
+    if weights.shape != out.shape:
+        out[:] = weights[: len(out), : out.shape[1]]
 
 
 @cache

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeGuard
 
 from torch import Tensor
 
@@ -23,7 +23,6 @@ class Objective(Protocol):
         """The loss of step t, a scalar."""
 
 
-@runtime_checkable
 class Fused(Objective, Protocol):
     """An objective whose gradients are written out too."""
 
@@ -34,6 +33,11 @@ class Fused(Objective, Protocol):
 
         kernels: of the solver, whose layers these are. Returns the loss before each step.
         """
+
+
+def is_fused(objective: Objective) -> TypeGuard[Fused]:
+    """Whether it has gradients written out; a check of all of the protocol would take 50 us."""
+    return hasattr(objective, "descend")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,23 @@
 """Memory that a thread keeps: to get it anew costs more page faults than there is work to do."""
 
+from collections.abc import Callable, Hashable
 from threading import local
+from typing import TypeVar
 
 from torch import Tensor
 
+T = TypeVar("T")
 _kept = local()
 
 
-def scratch(use: str, like: Tensor, shape: tuple[int, ...] | None = None) -> Tensor:
+def scratch(use: str, like: Tensor) -> Tensor:
     """An uninitialized tensor, the same for each call of a thread with the same use and shape."""
-    key = (use, shape or tuple(like.shape), like.dtype, like.device)
-    tensors: dict[object, Tensor] = _kept.__dict__.setdefault("tensors", {})
-    if key not in tensors:
-        tensors[key] = like.new_empty(key[1])
-    return tensors[key]
+    return kept((use, like.shape, like.dtype, like.device), lambda: like.new_empty(like.shape))
+
+
+def kept(key: Hashable, make: Callable[[], T]) -> T:
+    """What `make` made when a thread first asked by this key; the key tells all it depends on."""
+    made: dict[Hashable, T] = _kept.__dict__.setdefault("made", {})
+    if key not in made:
+        made[key] = make()
+    return made[key]

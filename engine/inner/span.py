@@ -12,16 +12,19 @@ some of the rows takes those of Z and adds to those of B. Adam divides each elem
 scale and leaves the span, so it is not for this solver.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from xmg.engine.heads import Theta
-from xmg.engine.inner.direct import steps_of
+from xmg.engine.inner.direct import narrow, rows_of, steps_of
 from xmg.engine.inner.phase import Optimizer, Phase
-from xmg.engine.inner.scratch import scratch
+from xmg.engine.inner.scratch import kept
 from xmg.engine.inner.tail import take
 from xmg.engine.kernels import span as kernels
+from xmg.engine.kernels.product import Array, skewed
 from xmg.engine.kernels.span import Span
+from xmg.engine.kernels.tile import COLUMNS, ROWS, padded, whole
 
 
 def descend(
@@ -31,36 +34,49 @@ def descend(
     layers = {name: _span(phase, name, theta[name], n_steps) for name in phase.heads}
     steps = steps_of(optimizer, n_steps, next(iter(layers.values())).a.dtype)
     rest, losses = take(kernels, theta, phase, layers, steps)
-    moved = {
-        name: _weight(layer, phase.rows[name], theta[name], into.get(name))
-        for name, layer in layers.items()
-    }
-    return {**theta, **moved, **rest}, losses
+    outs = {n: into[n] if n in into else torch.empty_like(theta[n]) for n in phase.heads}
+    for name, layer in layers.items():
+        out = outs[name].numpy()
+        end = out if layer.weights.shape == out.shape else np.empty_like(layer.weights)
+        kernels.end(layer, end)
+        narrow(end, out)
+    return {**theta, **outs, **rest}, losses
 
 
-def _span(phase: Phase, name: str, weight: Tensor, n_steps: int) -> Span:
+def _span(phase: Phase, name: str, weights: Tensor, n_steps: int) -> Span:
     """A head's first layer before its first step, over memory that this thread keeps."""
-    rows, picks = phase.rows[name], phase.picks.get(name)
-    n, width, fixed = len(rows), weight.shape[1], picks is None
-    picks = torch.arange(n)[None] if picks is None else picks[:n_steps].contiguous()
+    rows, places = rows_of(phase, name, n_steps)
+    begin = whole(weights.contiguous().numpy())
+    key = (name, rows.shape, places.shape[1], weights.shape[1], rows.dtype)
+    memory = kept(
+        ("span", *key), lambda: _memory(len(rows), places.shape[1], weights.shape[1], begin)
+    )
+    span = memory._replace(weights=begin, picks=places, fixed=name not in phase.picks)
+    kernels.begin(span, rows)
+    return span
 
-    def kept(use: str, *shape: int) -> Tensor:
-        return scratch(f"span's {use} of {name}", weight, shape)
 
-    gram = torch.mm(rows, rows.T, out=kept("gram", n, n))
-    start = torch.mm(rows, weight, out=kept("start", n, width))
-    a, b = (kept(use, n, width).zero_().numpy() for use in "ab")
-    z, unit, d = (kept(use, picks.shape[1], width).numpy() for use in ("z", "unit", "d"))
-    scales, moved = weight.new_tensor([1.0, 0.0]), torch.zeros(n, dtype=torch.bool)
+def _memory(n: int, m: int, width: int, like: Array) -> Span:
+    """Memory for a layer of this width seen through n rows, of which a step reads m; its weights
+    are padded to `like`."""
+    (deep, wide), high, n_columns = like.shape, padded(n, ROWS), padded(n, COLUMNS)
+
+    def empty(*shape: int) -> Array:
+        return np.empty(shape, like.dtype)
+
     return Span(
-        gram.numpy(), start.numpy(), picks.numpy(), fixed, a, b, scales.numpy(), moved.numpy(),
-        z, unit, d,
-    )  # fmt: skip
-
-
-def _weight(layer: Span, rows: Tensor, start: Tensor, into: Tensor | None) -> Tensor:
-    """c W_0 + X^T A."""
-    a, c = torch.from_numpy(layer.a), float(layer.scales[0])
-    if into is start:
-        return into.addmm_(rows.T, a, beta=c)
-    return torch.addmm(start, rows.T, a, beta=c, out=into)
+        weights=like,
+        across=empty(deep, skewed(n_columns)),
+        gram=empty(high, n_columns),
+        start=empty(high, skewed(wide)),
+        picks=np.empty((0, 0), np.int64),
+        fixed=False,
+        scales=empty(2),
+        moved=np.empty(n, np.bool_),
+        a=empty(n, width),
+        b=empty(n, width),
+        z=empty(m, width),
+        unit=empty(m, width),
+        d=empty(m, width),
+        wide=empty(n, skewed(wide)),
+    )

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from xmg.engine.heads import Linear, Theta
-from xmg.engine.inner.phase import Fused, Phase
+from xmg.engine.inner.phase import Phase, is_fused
 from xmg.engine.kernels.descend import Layer, Steps, dense_step
 from xmg.engine.kernels.span import Span
 from xmg.engine.kernels.sweep import Array
@@ -27,7 +27,7 @@ def take(
     """
     rest = {n: theta[n].detach().clone(memory_format=torch.contiguous_format) for n in phase.rest}
     plain = all(head == Linear() for head in phase.heads.values())
-    if plain and isinstance(phase.objective, Fused):
+    if plain and is_fused(phase.objective):
         return rest, phase.objective.descend(kernels, layers, rest, steps)
     z = {name: torch.from_numpy(layer.z) for name, layer in layers.items()}
     moments = {n: (torch.empty_like(v), torch.empty_like(v)) for n, v in rest.items()}

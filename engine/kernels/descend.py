@@ -8,7 +8,9 @@ import numpy.typing as npt
 from numba import njit
 
 from xmg.engine.kernels import gradients
-from xmg.engine.kernels.sweep import ADAM, adam_step, begin, pack_rows, sgd_step, sweep
+from xmg.engine.kernels.product import pack_rows
+from xmg.engine.kernels.sweep import ADAM, adam_step, sgd_step, sweep
+from xmg.engine.kernels.sweep import project as project_rows
 
 Array = npt.NDArray[np.floating]
 Rows = npt.NDArray[np.int64]
@@ -17,20 +19,19 @@ Rows = npt.NDArray[np.int64]
 class Layer(NamedTuple):
     """A first layer under way; see `sweep`."""
 
-    start: Array  # (d, w), as it comes
-    w: Array  # panels
-    m: Array
-    v: Array
+    start: Array  # (d, w'), as it comes; w' is the width w padded to whole tiles
+    w: Array  # (d, w'), as it moves; may be start
+    m: Array  # (d, w')
+    v: Array  # (d, w')
     rows: Array  # (n, d)
     picks: Rows  # (T, m): step t reads rows[picks[t]]
     fixed: bool  # all steps read the same
     packed: Array  # (2, d', m'): rows of this step and the next
-    out: Array  # (d, w), as it leaves
     z: Array  # (m, w): projections
     unit: Array  # (m, w): the same, of length 1
     d: Array  # (m, w): gradients by projections
-    z_panels: Array
-    d_panels: Array
+    z_wide: Array  # (m', w')
+    d_wide: Array  # (m', w')
 
 
 class Steps(NamedTuple):
@@ -45,7 +46,7 @@ def project(layer: Layer, t: int) -> None:
     """Project the rows of step 0; those of later steps the step before has projected."""
     if t == 0:
         pack_rows(layer.rows, layer.picks[0], layer.packed[0])
-        begin(layer.start, layer.w, layer.packed[0], layer.z_panels, layer.z)
+        project_rows(layer.start, layer.packed[0], layer.z_wide, layer.z)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -58,8 +59,8 @@ def step(layer: Layer, steps: Steps, t: int) -> None:
     elif not last:
         pack_rows(layer.rows, layer.picks[t + 1], following)
     sweep(
-        layer.w, layer.m, layer.v, now, layer.d, following, steps.kind, steps.constants[t],
-        t == 0, last, layer.d_panels, layer.z_panels, layer.z, layer.out,
+        layer.start, layer.w, layer.m, layer.v, now, layer.d, following, steps.kind,
+        steps.constants[t], t == 0, last, layer.d_wide, layer.z_wide, layer.z,
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ _SUMS = {"reassoc", "contract"}  # sums over a row in the order that vectors lik
 def unit(y: Array, z: Array, norms: Array) -> None:
     """z[i] = y[i] / max(|y[i]|, tiny) for y (n, w); norms (n,) is written with |y[i]|."""
     for i in range(y.shape[0]):
-        norms[i] = math.sqrt(_dot(y[i], y[i]))
+        norms[i] = math.sqrt(_dot(y, i, y, i))
         scale = 1 / max(norms[i], norms.dtype.type(_TINY))
         for j in range(y.shape[1]):
             z[i, j] = y[i, j] * scale
@@ -28,7 +28,7 @@ def unit(y: Array, z: Array, norms: Array) -> None:
 def through_unit(z: Array, norms: Array, d: Array) -> None:
     """Gradients d (n, w) by the unit rows z become those by y, in place: (d - z (z . d)) / |y|."""
     for i in range(z.shape[0]):
-        along = _dot(z[i], d[i])
+        along = _dot(z, i, d, i)
         tiny = norms.dtype.type(_TINY)
         if norms[i] < tiny:  # there z is y / tiny
             along *= 0
@@ -38,20 +38,21 @@ def through_unit(z: Array, norms: Array, d: Array) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=_SUMS)
-def _dot(a: Array, b: Array) -> float:
-    total = a[0] * b[0]
-    for j in range(1, a.size):
-        total += a[j] * b[j]
-    return total  # type: ignore[no-any-return] # of the rows' precision
+def _dot(a: Array, i: int, b: Array, j: int) -> float:
+    """a[i] . b[j], by place: a view of a row costs as much as a short product."""
+    total = a.dtype.type(0)
+    for k in range(a.shape[1]):
+        total += a[i, k] * b[j, k]
+    return total  # type: ignore[return-value] # of the rows' precision
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=_SUMS)
-def add(to: Array, scale: Any, row: Array) -> None:
-    """to += scale row, where there is anything to add."""
+def add(to: Array, i: int, scale: Any, rows: Array, j: int) -> None:
+    """to[i] += scale rows[j], where there is anything to add."""
     if scale == 0:
         return
-    for j in range(to.size):
-        to[j] += scale * row[j]
+    for k in range(to.shape[1]):
+        to[i, k] += scale * rows[j, k]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -83,20 +84,20 @@ def alignment(  # noqa: PLR0913, PLR0917 - kernels take arrays, not objects
     for i in range(n):
         for j in range(n):
             if across or i == j:
-                pairs[i, j] = _dot(z_s[i], z_t[j])
+                pairs[i, j] = _dot(z_s, i, z_t, j)
         for j in range(k):
-            negatives[i, j] = _dot(z_s[i], z_t[n + i * stride + j])
+            negatives[i, j] = _dot(z_s, i, z_t, n + i * stride + j)
     d_pairs, d_negatives = np.empty_like(pairs), np.empty_like(negatives)
     value = contrast(kind, pairs, negatives, constant, n_sets, d_pairs, d_negatives)
     d_s[:], d_t[:] = 0, 0
     for i in range(n):
         for j in range(n):
-            add(d_s[i], d_pairs[i, j], z_t[j])
-            add(d_t[j], d_pairs[i, j], z_s[i])
+            add(d_s, i, d_pairs[i, j], z_t, j)
+            add(d_t, j, d_pairs[i, j], z_s, i)
         for j in range(k):
             row = n + i * stride + j
-            add(d_s[i], d_negatives[i, j], z_t[row])
-            add(d_t[row], d_negatives[i, j], z_s[i])
+            add(d_s, i, d_negatives[i, j], z_t, row)
+            add(d_t, row, d_negatives[i, j], z_s, i)
     through_unit(z_s, norms_s, d_s)
     through_unit(z_t, norms_t, d_t)
     return value
@@ -118,7 +119,7 @@ def classification(
     total, share = 0.0, 1 / (len(y) * tau)
     for i in range(len(y)):
         for c in range(p.size):
-            p[c] = _dot(z[i], columns[c])
+            p[c] = _dot(z, i, columns, c)
         top = p.max()
         total -= (p[labels[i]] - top) / tau
         mass = 0.0
@@ -128,8 +129,8 @@ def classification(
         total += math.log(mass)
         for c in range(p.size):
             by_cosine = p.dtype.type((p[c] / mass - (c == labels[i])) * share)
-            add(d_y[i], by_cosine, columns[c])
-            add(d_columns[c], by_cosine, z[i])
+            add(d_y, i, by_cosine, columns, c)
+            add(d_columns, c, by_cosine, z, i)
     through_unit(z, norms, d_y)
     d_phi[:] = d_columns.T
     return float(total / len(y))

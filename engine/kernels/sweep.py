@@ -1,63 +1,20 @@
 """One pass over a first layer for a step: its gradient, the optimizer's step, the next projection.
 
-W (d, w) and the optimizer's moments are kept as panels of BLOCK rows by COLUMNS columns, each
-contiguous, so that a panel's gradient, step and projection all happen in the processor's nearest
-cache and each weight is read and written once a step. Sizes are padded with zeros, whose
-gradients are zero.
+The weights W (d', w') and the optimizer's moments are passed in blocks of rows, so that a block's
+gradient, step and projection all happen in the processor's nearest caches and each weight is read
+and written once a step. Sizes are padded to whole tiles, with zeros whose gradients are zero.
 """
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from xmg.engine.kernels.tile import COLUMNS, ROWS, multiply_add
+from xmg.engine.kernels.product import BLOCK, add_product, copy_corner
+from xmg.engine.kernels.step_tile import adam_tile, sgd_tile
+from xmg.engine.kernels.tile import COLUMNS, ROWS
 
-BLOCK = 64  # rows of a panel, a multiple of ROWS
 ADAM, SGD = 0, 1
 Array = npt.NDArray[np.floating]
-
-
-def padded(n: int, to: int) -> int:
-    """n rounded up to a multiple."""
-    return -(-n // to) * to
-
-
-def panel_size(d: int, w: int) -> int:
-    """Numbers that the panels of a (d, w) matrix hold."""
-    return padded(d, BLOCK) * padded(w, COLUMNS)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def pack_rows(rows: Array, picks: npt.NDArray[np.int64], out: Array) -> None:
-    """out (d', m') = rows[picks].T for rows (n, d), padded with zeros."""
-    d, m = rows.shape[1], picks.size
-    out[d:] = 0
-    for i in range(0, d, COLUMNS):  # a cache line of each row at a time
-        stop = min(i + COLUMNS, d)
-        for k in range(m):
-            row = rows[picks[k]]
-            for j in range(i, stop):
-                out[j, k] = row[j]
-        out[i:stop, m:] = 0
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _to_panels(x: Array, panels: Array, n_rows: int) -> None:
-    """x (m, w) as panels of n_rows by COLUMNS, padded with zeros."""
-    m, w = x.shape
-    panels[:] = 0
-    for j in range(w):
-        start = j // COLUMNS * n_rows * COLUMNS + j % COLUMNS
-        for k in range(m):
-            panels[start + k * COLUMNS] = x[k, j]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _from_panels(panels: Array, n_rows: int, x: Array) -> None:
-    m, w = x.shape
-    for k in range(m):
-        for j in range(w):
-            x[k, j] = panels[(j // COLUMNS * n_rows + k) * COLUMNS + j % COLUMNS]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
@@ -88,25 +45,16 @@ def sgd_step(w: Array, g: Array, b: Array, c: Array, first: bool) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def begin(start: Array, w: Array, rows: Array, z_panels: Array, z: Array) -> None:
-    """Lay weights start (d, w) out as panels w, and project packed rows (d', m') to z (m, w)."""
-    n_rows, n_panels = rows.shape[1], (start.shape[1] + COLUMNS - 1) // COLUMNS
-    z_panels[:] = 0
-    x = rows.ravel()  # a view
-    for i in range(0, rows.shape[0], BLOCK):
-        _load(start, i, w[i * n_panels * COLUMNS : (i + BLOCK) * n_panels * COLUMNS])
-        for p in range(n_panels):
-            at = (i * n_panels + p * BLOCK) * COLUMNS
-            for r in range(0, n_rows, ROWS):
-                multiply_add(
-                    z_panels, (p * n_rows + r) * COLUMNS, x, i * n_rows + r, 1, n_rows,
-                    w, at, BLOCK, False,
-                )  # fmt: skip
-    _from_panels(z_panels, n_rows, z)
+def project(w: Array, rows: Array, z_wide: Array, z: Array) -> None:
+    """z (m, w) = X W for packed rows X (d', m') and weights (d, w'); z_wide (m', w') is memory."""
+    z_wide[:] = 0
+    add_product(rows, w, 0, len(w), w.shape[1], z_wide)
+    copy_corner(z_wide, z)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def sweep(  # noqa: PLR0913, PLR0917 - kernels take arrays, not objects
+    start: Array,
     w: Array,
     m: Array,
     v: Array,
@@ -117,78 +65,49 @@ def sweep(  # noqa: PLR0913, PLR0917 - kernels take arrays, not objects
     constants: Array,
     first: bool,
     last: bool,
-    d_panels: Array,
-    z_panels: Array,
+    d_wide: Array,
+    z_wide: Array,
     z: Array,
-    out: Array,
 ) -> None:
     """One step on a first layer.
 
     rows (d', m') are those that the step read, packed, and d (m, w) the gradient by their
     projections; following (d', m'') those of the next step, whose projections z (m'', w) are
-    written. Weights and moments are the panels w, m and v; of the moments the first step reads
-    nothing. The last step writes the weights to out (d, w) and projects nothing. d_panels and
-    z_panels are memory for d and z as panels.
+    written. The weights are w (d, w') and the moments m and v of that shape; the first step reads
+    no moment, and the weights from start, which may be w. The last step projects nothing. d_wide
+    (m', w') and z_wide (m'', w') are memory.
     """
-    width = out.shape[1]
-    n_rows, n_next = rows.shape[1], following.shape[1]
-    n_panels = (width + COLUMNS - 1) // COLUMNS
-    gradient = np.empty(BLOCK * COLUMNS, w.dtype)
-    _to_panels(d, d_panels, n_rows)
-    z_panels[:] = 0
-    x, y = rows.ravel(), following.ravel()  # views
-    for i in range(0, rows.shape[0], BLOCK):
-        for p in range(n_panels):
-            at = (i * n_panels + p * BLOCK) * COLUMNS
-            here = slice(at, at + BLOCK * COLUMNS)
-            for r in range(0, BLOCK, ROWS):
-                multiply_add(
-                    gradient, r * COLUMNS, x, (i + r) * n_rows, n_rows, 1,
-                    d_panels, p * n_rows * COLUMNS, n_rows, True,
-                )  # fmt: skip
-            if kind == ADAM:
-                adam_step(w[here], gradient, m[here], v[here], constants, first)
-            else:
-                sgd_step(w[here], gradient, m[here], constants, first)
-            for r in range(0, 0 if last else n_next, ROWS):
-                multiply_add(
-                    z_panels, (p * n_next + r) * COLUMNS, y, i * n_next + r, 1, n_next,
-                    w, at, BLOCK, False,
-                )  # fmt: skip
-        if last:
-            _store(w[i * n_panels * COLUMNS : (i + BLOCK) * n_panels * COLUMNS], i, out)
+    d_wide[:] = 0
+    copy_corner(d, d_wide)
+    z_wide[:] = 0
+    for i in range(0, w.shape[0], BLOCK):
+        stop = min(i + BLOCK, w.shape[0])
+        _step(start if first else w, w, m, v, i, stop, rows, d_wide, kind, constants, first)
+        if not last:
+            add_product(following, w, i, stop, w.shape[1], z_wide)
     if not last:
-        _from_panels(z_panels, n_next, z)
+        copy_corner(z_wide, z)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _load(matrix: Array, row: int, block: Array) -> None:
-    """BLOCK rows of a matrix as panels, padded with zeros; read in the order they lie in."""
-    whole = matrix.shape[1] - matrix.shape[1] % COLUMNS
-    if matrix.shape[0] < row + BLOCK or whole < matrix.shape[1]:
-        block[:] = 0
-    for r in range(min(BLOCK, matrix.shape[0] - row)):
-        source = matrix[row + r]
-        for j in range(0, whole, COLUMNS):
-            _copy(source[j : j + COLUMNS], block[j * BLOCK + r * COLUMNS :])
-        for j in range(whole, source.size):
-            block[whole * BLOCK + r * COLUMNS + j - whole] = source[j]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _store(block: Array, row: int, matrix: Array) -> None:
-    """The same backwards."""
-    whole = matrix.shape[1] - matrix.shape[1] % COLUMNS
-    for r in range(min(BLOCK, matrix.shape[0] - row)):
-        target = matrix[row + r]
-        for j in range(0, whole, COLUMNS):
-            _copy(block[j * BLOCK + r * COLUMNS :], target[j : j + COLUMNS])
-        for j in range(whole, target.size):
-            target[j] = block[whole * BLOCK + r * COLUMNS + j - whole]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _copy(source: Array, target: Array) -> None:
-    """COLUMNS numbers: of a length that is known, so that they are copied as vectors."""
-    for k in range(COLUMNS):
-        target[k] = source[k]
+def _step(  # noqa: PLR0913, PLR0917 - as the kernel
+    start: Array, w: Array, m: Array, v: Array, i: int, stop: int, rows: Array, d_wide: Array,
+    kind: int, constants: Array, first: bool,
+) -> None:  # fmt: skip
+    """Step the weights i to stop, from start to w, by X^T D for packed rows X (d', m')."""
+    n_rows, by_d, width = len(d_wide), d_wide.shape[1], w.shape[1]
+    by_x = rows.shape[1]
+    x, d, before, to = rows.ravel(), d_wide.ravel(), start.ravel(), w.ravel()  # views
+    mean, square = m.ravel(), v.ravel()
+    for r in range(i, stop, ROWS):
+        for j in range(0, width, COLUMNS):
+            if kind == ADAM:
+                adam_tile(
+                    before, to, r * width + j, width, x, r * by_x, by_x, 1, d, j, by_d, n_rows,
+                    mean, square, constants, first,
+                )  # fmt: skip
+            else:
+                sgd_tile(
+                    before, to, r * width + j, width, x, r * by_x, by_x, 1, d, j, by_d, n_rows,
+                    mean, constants, first,
+                )  # fmt: skip

@@ -2,131 +2,171 @@
 
 Compilers keep no tile of a plain loop in registers, which costs a load and a store for each
 multiply-add; so the loop is written for LLVM, in vectors of COLUMNS that it maps to the machine's.
+A tile takes as many registers as keep the multipliers busy: 8 of AVX2's 16, 16 of AVX-512's 32.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import types
 from numba.extending import intrinsic, overload
 
-ROWS, COLUMNS = 4, 16  # of a tile
+ROWS: Final = 4  # of a tile
+COLUMNS: Final = 64 if binding.get_host_cpu_features().get("avx512f") else 16
 Array = npt.NDArray[np.floating]
+
+
+def padded(n: int, to: int) -> int:
+    """n rounded up to a multiple."""
+    return -(-n // to) * to
+
+
+def whole(x: Array) -> Array:
+    """x (d, w) itself where it is made of whole tiles, else a copy with zeros around it."""
+    d, w = x.shape
+    if d % ROWS == w % COLUMNS == 0:
+        return x
+    wider = np.zeros((padded(d, ROWS), padded(w, COLUMNS)), x.dtype)
+    wider[:d, :w] = x
+    return wider
 
 
 def multiply_add(  # noqa: PLR0913, PLR0917 - kernels take arrays, not objects
     c: Array,
     at_c: int,
+    by_c: int,
     a: Array,
     at_a: int,
     by_row: int,
     by_step: int,
     b: Array,
     at_b: int,
+    by_b: int,
     n: int,
     fresh: bool,
 ) -> None:
     """C = A B where `fresh`, else C + A B, for flat arrays that hold at the given places:
 
-    C (ROWS, COLUMNS) and B (n, COLUMNS) row by row, A[r, k] at at_a + r by_row + k by_step.
+    C[r, j] at at_c + r by_c + j for ROWS by COLUMNS, A[r, k] at at_a + r by_row + k by_step, and
+    B[k, j] at at_b + k by_b + j for n by COLUMNS.
     """
-    place = at_a + np.arange(ROWS)[:, None] * by_row + np.arange(n) * by_step
-    product = a[place] @ b[at_b : at_b + n * COLUMNS].reshape(n, COLUMNS)
-    tile = c[at_c : at_c + ROWS * COLUMNS].reshape(ROWS, COLUMNS)
-    tile[:] = product if fresh else tile + product
+    row, column = np.arange(ROWS)[:, None], np.arange(COLUMNS)
+    k = np.arange(n)
+    product = a[at_a + row * by_row + k * by_step] @ b[at_b + k[:, None] * by_b + column]
+    place = at_c + row * by_c + column
+    c[place] = product if fresh else c[place] + product
 
 
 @overload(multiply_add, inline="always")
 def _compiled(  # noqa: PLR0913, PLR0917 - as the kernel
-    c: Any, at_c: Any, a: Any, at_a: Any, by_row: Any, by_step: Any, b: Any, at_b: Any, n: Any,
-    fresh: Any,
+    c: Any, at_c: Any, by_c: Any, a: Any, at_a: Any, by_row: Any, by_step: Any, b: Any, at_b: Any,
+    by_b: Any, n: Any, fresh: Any,
 ) -> Any:  # fmt: skip
     def call(  # noqa: PLR0913, PLR0917 - as the kernel
-        c: Any, at_c: Any, a: Any, at_a: Any, by_row: Any, by_step: Any, b: Any, at_b: Any, n: Any,
-        fresh: Any,
+        c: Any, at_c: Any, by_c: Any, a: Any, at_a: Any, by_row: Any, by_step: Any, b: Any,
+        at_b: Any, by_b: Any, n: Any, fresh: Any,
     ) -> None:  # fmt: skip
-        _llvm(c, np.int64(at_c), a, np.int64(at_a), np.int64(by_row), np.int64(by_step), b,
-              np.int64(at_b), np.int64(n), fresh)  # type: ignore[call-arg]  # fmt: skip
+        _llvm(c, np.int64(at_c), np.int64(by_c), a, np.int64(at_a), np.int64(by_row),
+              np.int64(by_step), b, np.int64(at_b), np.int64(by_b), np.int64(n),
+              fresh)  # type: ignore[call-arg]  # fmt: skip
 
     return call
 
 
 @intrinsic
 def _llvm(  # type: ignore[no-untyped-def] # noqa: PLR0913, PLR0917 - as the kernel
-    typing, c, at_c, a, at_a, by_row, by_step, b, at_b, n, fresh
+    typing, c, at_c, by_c, a, at_a, by_row, by_step, b, at_b, by_b, n, fresh
 ):
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        _Emitter(context, builder, signature, arguments).emit()
+        at = Places(context, builder, signature.args, arguments)
+        rows = at.rows(0, arguments[1], arguments[2])
+        held = [at.load(row) for row in rows]
+        begin = [builder.select(arguments[11], at.same(0.0), value) for value in held]
+        for value, row in zip(product(at, 3, begin), rows, strict=True):
+            at.store(value, row)
         return context.get_dummy_value()
 
-    return types.void(c, at_c, a, at_a, by_row, by_step, b, at_b, n, fresh), emit
+    return types.void(c, at_c, by_c, a, at_a, by_row, by_step, b, at_b, by_b, n, fresh), emit
 
 
-class _Emitter:
-    """Writes the loop over k: ROWS broadcasts of A, each times one row of B."""
+class Places:
+    """Vectors of COLUMNS numbers in flat arrays, for a function that is being written."""
 
-    def __init__(self, context: Any, builder: Any, signature: Any, arguments: Any) -> None:
-        c, at_c, a, at_a, by_row, self.by_step, b, at_b, self.n, self.fresh = arguments
-        kinds = signature.args
-
-        def start(i: int, array: Any, place: Any) -> Any:
-            made = context.make_array(kinds[i])(context, builder, array)
-            return builder.gep(made.data, [place])
-
-        self.builder = builder
-        self.c, self.a, self.b = start(0, c, at_c), start(2, a, at_a), start(6, b, at_b)
+    def __init__(self, context: Any, builder: Any, kinds: Any, arguments: Any) -> None:
+        self.context, self.builder, self.kinds, self.arguments = context, builder, kinds, arguments
         self.index = ir.IntType(64)
-        self.vector = ir.VectorType(context.get_value_type(kinds[0].dtype), COLUMNS)
+        self.number = context.get_value_type(kinds[0].dtype)
+        self.vector = ir.VectorType(self.number, COLUMNS)
         self.align = kinds[0].dtype.bitwidth // 8
-        self.rows = [builder.mul(by_row, self.index(r)) for r in range(ROWS)]
 
-    def emit(self) -> None:
-        b = self.builder
-        zero = ir.Constant(self.vector, [0.0] * COLUMNS)
-        places = [self._vector_at(self.c, self.index(r * COLUMNS)) for r in range(ROWS)]
-        held = [b.load(place, align=self.align) for place in places]
-        begin = [b.select(self.fresh, zero, value) for value in held]
-        before = b.block
-        head, body, end = (b.append_basic_block(name) for name in ("head", "body", "end"))
-        b.branch(head)
-        b.position_at_end(head)
-        k = b.phi(self.index)
-        k.add_incoming(self.index(0), before)
-        sums = [b.phi(self.vector) for _ in range(ROWS)]
-        for value, first in zip(sums, begin, strict=True):
-            value.add_incoming(first, before)
-        b.cbranch(b.icmp_signed("<", k, self.n), body, end)
-        b.position_at_end(body)
-        after = self._step(k, sums)
-        k.add_incoming(b.add(k, self.index(1)), b.block)
-        for value, new in zip(sums, after, strict=True):
-            value.add_incoming(new, b.block)
-        b.branch(head)
-        b.position_at_end(end)
-        for value, place in zip(sums, places, strict=True):
-            b.store(value, place, align=self.align)
+    def start(self, i: int, place: Any) -> Any:
+        """Where the array that is argument i holds the number at a place."""
+        made = self.context.make_array(self.kinds[i])(self.context, self.builder, self.arguments[i])
+        return self.builder.gep(made.data, [place])
 
-    def _step(self, k: Any, sums: list[Any]) -> list[Any]:
-        """sums[r] + A[r, k] B[k], each multiply-add rounded once where the machine can."""
-        b = self.builder
-        place = self._vector_at(self.b, b.mul(k, self.index(COLUMNS)))
-        row = b.load(place, align=self.align)
-        column = b.gep(self.a, [b.mul(k, self.by_step)])
-        fuse = ("contract",)
-        spread = [self._spread(b.load(b.gep(column, [place]))) for place in self.rows]
-        return [
-            b.fadd(value, b.fmul(x, row, flags=fuse), flags=fuse)
-            for value, x in zip(sums, spread, strict=True)
-        ]
+    def rows(self, i: int, place: Any, stride: Any) -> list[Any]:
+        """The rows of a tile of argument i, as pointers to vectors."""
+        first = self.start(i, place)
+        steps = [self.builder.mul(stride, self.index(r)) for r in range(ROWS)]
+        return [self.vector_at(first, step) for step in steps]
 
-    def _vector_at(self, start: Any, place: Any) -> Any:
+    def vector_at(self, start: Any, place: Any) -> Any:
+        """A pointer to the vector that begins at a place."""
         return self.builder.bitcast(self.builder.gep(start, [place]), self.vector.as_pointer())
 
-    def _spread(self, value: Any) -> Any:
+    def load(self, pointer: Any) -> Any:
+        """The vector at a pointer."""
+        return self.builder.load(pointer, align=self.align)
+
+    def store(self, value: Any, pointer: Any) -> None:
+        """Write a vector."""
+        self.builder.store(value, pointer, align=self.align)
+
+    def same(self, value: float) -> Any:
+        """A constant in all lanes."""
+        return ir.Constant(self.vector, [value] * COLUMNS)
+
+    def spread(self, value: Any) -> Any:
         """One number in all lanes."""
         nothing = ir.Constant(self.vector, ir.Undefined)
         first = self.builder.insert_element(nothing, value, ir.IntType(32)(0))
         lanes = ir.Constant(ir.VectorType(ir.IntType(32), COLUMNS), [0] * COLUMNS)
         return self.builder.shuffle_vector(first, nothing, lanes)
+
+    def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
+        """a b + c, rounded once where the machine can."""
+        fuse = ("contract",)
+        return self.builder.fadd(self.builder.fmul(a, b, flags=fuse), c, flags=fuse)
+
+
+def product(at: Places, i: int, begin: list[Any]) -> list[Any]:
+    """Write the loop over k: ROWS broadcasts of A, each times one row of B, added to `begin`.
+
+    Arguments from i on are a, at_a, by_row, by_step, b, at_b, by_b, n as in `multiply_add`.
+    """
+    _, at_a, by_row, by_step, _, at_b, by_b, n = at.arguments[i : i + 8]
+    b = at.builder
+    start_a, start_b = at.start(i, at_a), at.start(i + 4, at_b)
+    rows = [b.mul(by_row, at.index(r)) for r in range(ROWS)]
+    before = b.block
+    head, body, end = (b.append_basic_block(name) for name in ("head", "body", "end"))
+    b.branch(head)
+    b.position_at_end(head)
+    k = b.phi(at.index)
+    k.add_incoming(at.index(0), before)
+    sums = [b.phi(at.vector) for _ in range(ROWS)]
+    for value, first in zip(sums, begin, strict=True):
+        value.add_incoming(first, before)
+    b.cbranch(b.icmp_signed("<", k, n), body, end)
+    b.position_at_end(body)
+    row = at.load(at.vector_at(start_b, b.mul(k, by_b)))
+    column = b.gep(start_a, [b.mul(k, by_step)])
+    spread = [at.spread(b.load(b.gep(column, [place]))) for place in rows]
+    for value, x in zip(sums, spread, strict=True):
+        value.add_incoming(at.multiply_add(x, row, value), b.block)
+    k.add_incoming(b.add(k, at.index(1)), b.block)
+    b.branch(head)
+    b.position_at_end(end)
+    return sums

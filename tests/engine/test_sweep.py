@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmg.engine.kernels import sweep
-from xmg.engine.kernels.tile import COLUMNS, ROWS, multiply_add
+from xmg.engine.kernels import product, sweep
+from xmg.engine.kernels.product import skewed
+from xmg.engine.kernels.tile import COLUMNS, ROWS, multiply_add, padded, whole
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -15,27 +16,28 @@ from xmg.engine.kernels.tile import COLUMNS, ROWS, multiply_add
 def test_a_tile_is_a_product(dtype, n, fresh, by_column, seed):
     rng = np.random.default_rng(seed)
     a, b = rng.normal(size=(ROWS, n)).astype(dtype), rng.normal(size=(n, COLUMNS)).astype(dtype)
-    before = rng.normal(size=(ROWS, COLUMNS)).astype(dtype)
+    wide_b = np.pad(b, ((0, 0), (0, 2)))
+    before = rng.normal(size=(ROWS, COLUMNS + 3)).astype(dtype)
     c = np.concatenate([np.zeros(3, dtype), before.ravel(), np.zeros(3, dtype)])
     flat = np.concatenate([np.zeros(2, dtype), (a.T if by_column else a).ravel()])
     steps = (1, ROWS) if by_column else (n, 1)
-    _tile(c, 3, flat, 2, *steps, b.ravel(), 0, n, fresh)
-    expected = a @ b if fresh else before + a @ b
-    npt.assert_allclose(c[3:-3].reshape(ROWS, COLUMNS), expected, rtol=1e-5, atol=1e-5)
+    _tile(c, 3, COLUMNS + 3, flat, 2, *steps, wide_b.ravel(), 0, COLUMNS + 2, n, fresh)
+    expected = before.copy()
+    expected[:, :COLUMNS] = a @ b if fresh else before[:, :COLUMNS] + a @ b
+    npt.assert_allclose(c[3:-3].reshape(before.shape), expected, rtol=1e-5, atol=1e-5)
     assert not c[:3].any() and not c[-3:].any()  # nothing beside it is touched
 
 
 @sweep.njit(error_model="numpy")
 def _tile(  # noqa: PLR0917 - as the kernel
-    c, at_c, a, at_a, by_row, by_step, b, at_b, n, fresh
+    c, at_c, by_c, a, at_a, by_row, by_step, b, at_b, by_b, n, fresh
 ):
-    multiply_add(c, at_c, a, at_a, by_row, by_step, b, at_b, n, fresh)
+    multiply_add(c, at_c, by_c, a, at_a, by_row, by_step, b, at_b, by_b, n, fresh)
 
 
 def packed(x, picks):
-    d, m = sweep.padded(x.shape[1], sweep.BLOCK), sweep.padded(len(picks), ROWS)
-    out = np.full((d, m), np.nan, x.dtype)
-    sweep.pack_rows(x, np.array(picks, np.int64), out)
+    out = np.full((padded(x.shape[1], ROWS), skewed(padded(len(picks), ROWS))), np.nan, x.dtype)
+    product.pack_rows(x, np.array(picks, np.int64), out)
     return out
 
 
@@ -47,23 +49,35 @@ def test_rows_are_packed_by_column_and_padded():
 
 
 def memory(m, w):
-    return np.full(sweep.padded(m, ROWS) * sweep.padded(w, COLUMNS), np.nan)
+    return np.full((padded(m, ROWS), skewed(padded(w, COLUMNS))), np.nan)
+
+
+@given(st.integers(1, 70), st.integers(1, 6), st.integers(1, 70), st.integers(0, 2**32))
+def test_a_product_is_added_block_by_block(d, m, w, seed):
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(size=(m, d)), whole(rng.normal(size=(d, w)))
+    to = rng.normal(size=(padded(m, ROWS), skewed(y.shape[1])))
+    expected = to[:m, :w] + x @ y[:d, :w]
+    product.add_product(packed(x, range(m)), y, 0, len(y), y.shape[1], to)
+    npt.assert_allclose(to[:m, :w], expected, rtol=1e-9, atol=1e-9)
 
 
 @given(
     st.integers(1, 70), st.integers(1, 20), st.integers(1, 6), st.integers(1, 6), st.booleans(),
-    st.integers(0, 2**32),
+    st.booleans(), st.integers(0, 2**32),
 )  # fmt: skip
-def test_steps_in_panels_are_steps_on_the_matrix(d, w, m, n_next, adam, seed):
+def test_steps_by_blocks_are_steps_on_the_matrix(d, w, m, n_next, adam, in_place, seed):
     """First, later and last, with the rows of each step of another number."""
     rng = np.random.default_rng(seed)
     start, x = rng.normal(size=(d, w)), rng.normal(size=(9, d))
     picks = [rng.integers(0, 9, n) for n in (m, n_next, m)]
-    panels = [np.full(sweep.panel_size(d, w), np.nan) for _ in range(3)]
-    out, expected = np.full((d, w), np.nan), start.copy()
+    begin = whole(start)
+    moved = begin if in_place else np.full(begin.shape, np.nan)
+    moments = [np.full(begin.shape, np.nan) for _ in range(2)]
+    expected = start.copy()
     b, v = np.zeros((d, w)), np.zeros((d, w))
     z = np.full((m, w), np.nan)
-    sweep.begin(start, panels[0], packed(x, picks[0]), memory(m, w), z)
+    sweep.project(begin, packed(x, picks[0]), memory(m, w), z)
     npt.assert_allclose(z, x[picks[0]] @ start, rtol=1e-9, atol=1e-9)
     c = np.array([0.9, 0.1, 0.999, 0.001, 0.02, 3.0, 1e-8] if adam else [0.7, 0.01, 0.02])
     for t in range(3):
@@ -71,9 +85,9 @@ def test_steps_in_panels_are_steps_on_the_matrix(d, w, m, n_next, adam, seed):
         following = picks[min(t + 1, 2)]
         z = np.full((len(following), w), np.nan)
         sweep.sweep(
-            *panels, packed(x, picks[t]), gradient, packed(x, following),
+            begin, moved, *moments, packed(x, picks[t]), gradient, packed(x, following),
             sweep.ADAM if adam else sweep.SGD, c, t == 0, t == 2,
-            memory(len(picks[t]), w), memory(len(following), w), z, out,
+            memory(len(picks[t]), w), memory(len(following), w), z,
         )  # fmt: skip
         g = x[picks[t]].T @ gradient
         if adam:
@@ -84,4 +98,6 @@ def test_steps_in_panels_are_steps_on_the_matrix(d, w, m, n_next, adam, seed):
             expected = expected - 0.02 * b
         if t < 2:
             npt.assert_allclose(z, x[following] @ expected, rtol=1e-9, atol=1e-9)
-    npt.assert_allclose(out, expected, rtol=1e-9, atol=1e-10)
+    npt.assert_allclose(moved[:d, :w], expected, rtol=1e-9, atol=1e-10)
+    if not in_place:
+        npt.assert_array_equal(begin[:d, :w], start)  # where the step starts stays

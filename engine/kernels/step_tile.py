@@ -1,0 +1,192 @@
+"""A tile of a gradient that becomes an optimizer's step while it is still in vector registers.
+
+A gradient G = A B of ROWS by COLUMNS weights is never stored, and while the weights and moments of
+one tile come from memory, the processor multiplies for the next.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+from numba import types
+from numba.core.cgutils import get_or_insert_function
+from numba.extending import intrinsic, overload
+
+from xmg.engine.kernels.tile import COLUMNS, ROWS, Places, product
+
+Array = npt.NDArray[np.floating]
+
+
+def adam_tile(  # noqa: PLR0913, PLR0917 - kernels take arrays, not objects
+    start: Array,
+    w: Array,
+    at_w: int,
+    by_w: int,
+    a: Array,
+    at_a: int,
+    by_row: int,
+    by_step: int,
+    b: Array,
+    at_b: int,
+    by_b: int,
+    n: int,
+    m: Array,
+    v: Array,
+    c: Array,
+    first: bool,
+) -> None:
+    """A step of Adam by G = A B, on the tile of w, m and v at at_w + r by_w + j.
+
+    A and B as in `tile.multiply_add`. The weights before the step are read from start; of the
+    moments the first step reads nothing. c is (b1, 1 - b1, b2, 1 - b2, rate / (1 - b1^t),
+    (1 - b2^t)^-1/2, 1e-8).
+    """
+    g, place = _gradient(at_w, by_w, a, at_a, by_row, by_step, b, at_b, by_b, n)
+    m[place] = c[1] * g + (0 if first else c[0] * m[place])
+    v[place] = c[3] * g * g + (0 if first else c[2] * v[place])
+    w[place] = start[place] - c[4] * m[place] / (np.sqrt(v[place]) * c[5] + c[6])
+
+
+def sgd_tile(  # noqa: PLR0913, PLR0917 - kernels take arrays, not objects
+    start: Array,
+    w: Array,
+    at_w: int,
+    by_w: int,
+    a: Array,
+    at_a: int,
+    by_row: int,
+    by_step: int,
+    b: Array,
+    at_b: int,
+    by_b: int,
+    n: int,
+    m: Array,
+    c: Array,
+    first: bool,
+) -> None:
+    """The same of SGD: m <- momentum m + g + decay w, w <- w - rate m; c is (momentum, decay,
+    rate)."""
+    g, place = _gradient(at_w, by_w, a, at_a, by_row, by_step, b, at_b, by_b, n)
+    m[place] = g + c[1] * start[place] + (0 if first else c[0] * m[place])
+    w[place] = start[place] - c[2] * m[place]
+
+
+def _gradient(  # noqa: PLR0913, PLR0917 - as the kernel
+    at_w: int, by_w: int, a: Array, at_a: int, by_row: int, by_step: int, b: Array, at_b: int,
+    by_b: int, n: int,
+) -> tuple[Array, npt.NDArray[np.int64]]:  # fmt: skip
+    """G and the places of its weights."""
+    row, column, k = np.arange(ROWS)[:, None], np.arange(COLUMNS), np.arange(n)
+    g = a[at_a + row * by_row + k * by_step] @ b[at_b + k[:, None] * by_b + column]
+    return g, at_w + row * by_w + column
+
+
+@overload(adam_tile, inline="always")
+def _compiled_adam(  # noqa: PLR0913, PLR0917 - as the kernel
+    start: Any, w: Any, at_w: Any, by_w: Any, a: Any, at_a: Any, by_row: Any, by_step: Any, b: Any,
+    at_b: Any, by_b: Any, n: Any, m: Any, v: Any, c: Any, first: Any,
+) -> Any:  # fmt: skip
+    def call(  # noqa: PLR0913, PLR0917 - as the kernel
+        start: Any, w: Any, at_w: Any, by_w: Any, a: Any, at_a: Any, by_row: Any, by_step: Any,
+        b: Any, at_b: Any, by_b: Any, n: Any, m: Any, v: Any, c: Any, first: Any,
+    ) -> None:  # fmt: skip
+        _adam(start, w, np.int64(at_w), np.int64(by_w), a, np.int64(at_a), np.int64(by_row),
+              np.int64(by_step), b, np.int64(at_b), np.int64(by_b), np.int64(n), m, v, c,
+              first)  # type: ignore[call-arg]  # fmt: skip
+
+    return call
+
+
+@overload(sgd_tile, inline="always")
+def _compiled_sgd(  # noqa: PLR0913, PLR0917 - as the kernel
+    start: Any, w: Any, at_w: Any, by_w: Any, a: Any, at_a: Any, by_row: Any, by_step: Any, b: Any,
+    at_b: Any, by_b: Any, n: Any, m: Any, c: Any, first: Any,
+) -> Any:  # fmt: skip
+    def call(  # noqa: PLR0913, PLR0917 - as the kernel
+        start: Any, w: Any, at_w: Any, by_w: Any, a: Any, at_a: Any, by_row: Any, by_step: Any,
+        b: Any, at_b: Any, by_b: Any, n: Any, m: Any, c: Any, first: Any,
+    ) -> None:  # fmt: skip
+        _sgd(start, w, np.int64(at_w), np.int64(by_w), a, np.int64(at_a), np.int64(by_row),
+             np.int64(by_step), b, np.int64(at_b), np.int64(by_b), np.int64(n), m, c,
+             first)  # type: ignore[call-arg]  # fmt: skip
+
+    return call
+
+
+@intrinsic
+def _adam(  # type: ignore[no-untyped-def] # noqa: PLR0913, PLR0917 - as the kernel
+    typing, start, w, at_w, by_w, a, at_a, by_row, by_step, b, at_b, by_b, n, m, v, c, first
+):
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        at = Places(context, builder, signature.args, arguments)
+        keep_m, by_m, keep_v, by_v, size, scale, tiny = _constants(at, 14, 7)
+        name = f"llvm.sqrt.v{COLUMNS}f{at.align * 8}"
+        kind = ir.FunctionType(at.vector, [at.vector])
+        root = get_or_insert_function(builder.module, kind, name)  # type: ignore[no-untyped-call]
+
+        def step(g: Any, before: Any, held: list[Any]) -> Any:
+            m = at.multiply_add(by_m, g, builder.fmul(keep_m, held[0]))
+            v = at.multiply_add(builder.fmul(by_v, g), g, builder.fmul(keep_v, held[1]))
+            below = at.multiply_add(builder.call(root, [v]), scale, tiny)
+            change = builder.fdiv(builder.fmul(size, m), below)
+            return builder.fsub(before, change), [m, v]
+
+        _each_row(at, [12, 13], step)
+        return context.get_dummy_value()
+
+    kinds = start, w, at_w, by_w, a, at_a, by_row, by_step, b, at_b, by_b, n, m, v, c, first
+    return types.void(*kinds), emit
+
+
+@intrinsic
+def _sgd(  # type: ignore[no-untyped-def] # noqa: PLR0913, PLR0917 - as the kernel
+    typing, start, w, at_w, by_w, a, at_a, by_row, by_step, b, at_b, by_b, n, m, c, first
+):
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        at = Places(context, builder, signature.args, arguments)
+        momentum, decay, rate = _constants(at, 13, 3)
+
+        def step(g: Any, before: Any, held: list[Any]) -> Any:
+            m = at.multiply_add(decay, before, at.multiply_add(momentum, held[0], g))
+            return at.multiply_add(builder.fneg(rate), m, before), [m]
+
+        _each_row(at, [12], step)
+        return context.get_dummy_value()
+
+    kinds = start, w, at_w, by_w, a, at_a, by_row, by_step, b, at_b, by_b, n, m, c, first
+    return types.void(*kinds), emit
+
+
+def _constants(at: Places, i: int, n: int) -> list[Any]:
+    """The n numbers of argument i, each in all lanes."""
+    first = at.start(i, at.index(0))
+    return [at.spread(at.builder.load(at.builder.gep(first, [at.index(j)]))) for j in range(n)]
+
+
+def _each_row(at: Places, moments: list[int], step: Any) -> None:
+    """Write the gradient, then `step` for each of its rows: from gradient, weights and held moments
+    to weights and moments. `moments` are their arguments; the first step, as the last argument
+    says, reads zeros for them.
+    """
+    _, _, at_w, by_w, *_ = at.arguments
+    gradient = product(at, 4, [at.same(0.0)] * ROWS)
+    places = [at.rows(i, at_w, by_w) for i in (0, 1, *moments)]
+    for g, start, to, *of in zip(gradient, *places, strict=True):
+        held = [_unless(at, at.arguments[-1], pointer) for pointer in of]
+        moved, kept = step(g, at.load(start), held)
+        for value, pointer in zip([moved, *kept], [to, *of], strict=True):
+            at.store(value, pointer)
+
+
+def _unless(at: Places, first: Any, pointer: Any) -> Any:
+    """The vector at a pointer, or zeros where `first`, which reads no memory."""
+    b = at.builder
+    before = b.block
+    with b.if_then(b.not_(first)):
+        value = at.load(pointer)
+        inside = b.block
+    found = b.phi(at.vector)
+    found.add_incoming(at.same(0.0), before)
+    found.add_incoming(value, inside)
+    return found
