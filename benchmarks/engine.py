@@ -26,6 +26,7 @@ from xmg.engine.compute import Each, flushed_denormals, one_thread_each
 from xmg.engine.config import Config, make_config
 from xmg.engine.fronts import fit_fronts
 from xmg.engine.inputs import Episode
+from xmg.engine.kernels import product
 from xmg.engine.meta_learn import meta_iteration
 from xmg.engine.methods.croma import CROMA
 from xmg.engine.problem import open_problem
@@ -118,10 +119,18 @@ def measure(size: Size, k_shot: int) -> dict[str, list[float]]:
         return machine.measured(size.rounds, rates)
 
 
+def tile_rate() -> float:
+    """Floating-point operations a second of one thread's product of xmg's own, all in cache."""
+    x, y = np.ones((product.BLOCK, 256), np.float32), np.ones((product.BLOCK, 256), np.float32)
+    to = np.zeros((256, product.skewed(256)), np.float32)
+    call = lambda: product.add_product(x, y, 0, len(y), 256, to)  # noqa: E731
+    return float(2 * x.size * 256 / min(machine.seconds(call) for _ in range(1000)))
+
+
 def bounds(size: Size, k_shot: int) -> dict[str, float]:
     """Meta-iterations a second if products ran at the machine's best rate, and if steps of Adam
     ran at that of a pass over weights in its cache, one after the other."""
-    multiply, move = machine.multiply_rate(), machine.pass_rate()
+    multiply, move = max(machine.multiply_rate(), tile_rate()), machine.pass_rate()
     n, r = PAIRS[k_shot], PAIRS[k_shot] + N_NEGATIVES
     shots, span = N_WAY * k_shot, PAIRS[k_shot] + N_STEPS * N_NEGATIVES
     inputs = n * size.source + r * size.target + shots * size.source  # a step's, of all heads

@@ -12,7 +12,7 @@ from xmg.engine.config import Config
 from xmg.engine.heads import Theta
 from xmg.engine.inner import batched, reference
 from xmg.engine.inner.choose import SOLVERS, solver_of
-from xmg.engine.inner.meta import Numbers, Outer, mean, mean_end, toward, update
+from xmg.engine.inner.meta import MeanInTurn, Numbers, Outer, moved, toward, update
 from xmg.engine.inner.phase import Optimizer, Phase
 from xmg.engine.inner.scratch import scratch
 from xmg.engine.inputs import Episode
@@ -123,19 +123,21 @@ def meta_iteration(
     if not meta:
         return plain
 
-    def run(place: int) -> Task:
-        into = {name: scratch(f"{name} of task {place}", value) for name, value in theta.items()}
-        return adapt(theta, episodes[place], meta, config, into)
+    fomaml, total = config.meta_gradient == "fomaml", MeanInTurn(theta, len(episodes))
 
-    tasks = list(each(run, range(len(episodes))))
-    losses = [before | task.losses for before, task in zip(plain, tasks, strict=True)]
-    fomaml = config.meta_gradient == "fomaml"
-    with torch.no_grad():
-        found = (
-            mean([t.gradient for t in tasks])
-            if fomaml
-            else mean_end(theta, [t.theta for t in tasks])
-        )
+    def run(place: int) -> dict[str, float]:
+        into = {name: scratch(f"{name} of a task", value) for name, value in theta.items()}
+        try:
+            task = adapt(theta, episodes[place], meta, config, into)
+            total.add(place, task.gradient if fomaml else moved(theta, task.theta))
+        except BaseException:
+            total.fail()
+            raise
+        return task.losses
+
+    tasks = each(run, range(len(episodes)))
+    losses = [before | after for before, after in zip(plain, tasks, strict=True)]
+    found = total.mean()
     if together:
         mean_losses = {n: torch.tensor(fmean(one[n] for one in losses)) for n in losses[0]}
         found, means = _joined(together, found, mean_losses)

@@ -79,8 +79,9 @@ def _classify(
     picks = _classification_plan(
         config.n_way, k, n_support, size, n_steps_drawn(config), str(labels.device)
     )
-    objective = Classification(labels[picks], config.tau, name, (classifier,))
     whole = size == n
+    by_step = labels.expand(len(picks), n) if whole else labels[picks]
+    objective = Classification(by_step, config.tau, name, (classifier,))
     return Phase(
         {name: head_of(config, name)}, {name: rows}, {} if whole else {name: picks}, objective
     )

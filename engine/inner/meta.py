@@ -1,8 +1,8 @@
 """The first-order meta-update: where theta goes, given where tasks went."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Condition
 from typing import Literal
 
 import torch
@@ -47,10 +47,54 @@ class Outer:
         return {f"{k}.{n}": torch.zeros_like(v) for k in kinds for n, v in theta.items()}
 
 
-def mean_end(theta: Theta, tasks: Sequence[Theta]) -> Theta:
-    """Mean of theta_task over tasks, of the parameters that moved."""
-    learned = [name for name, value in tasks[0].items() if value is not theta[name]]
-    return mean([{name: task[name] for name in learned} for task in tasks])
+class MeanInTurn:
+    """The mean of what tasks found, which may end on several threads.
+
+    Each is added when its turn comes, so that the sum is the same for any number of threads, and
+    memory for one task a thread serves for all.
+    """
+
+    def __init__(self, theta: Theta, n_tasks: int) -> None:
+        """theta: names and shapes of what tasks may find."""
+        self._n_tasks, self._turn, self._failed = n_tasks, 0, False
+        self._changed = Condition()
+        several = theta.items() if n_tasks > 1 else ()
+        self._total = {name: scratch(f"mean of {name}", value) for name, value in several}
+        self._found: Theta = {}
+
+    @torch.no_grad()
+    def add(self, place: int, found: Theta) -> None:
+        """Wait for those before, and add what task `place` found; with one task, keep that."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._turn == place or self._failed)
+            if self._n_tasks == 1:
+                self._found = found
+            elif place == 0:
+                self._found = {name: self._total[name].copy_(v) for name, v in found.items()}
+            elif not self._failed:
+                for name, value in found.items():
+                    self._found[name].add_(value)
+            self._turn += 1
+            self._changed.notify_all()
+
+    def fail(self) -> None:
+        """No task needs to wait any longer: one has failed, and there will be no mean."""
+        with self._changed:
+            self._failed = True
+            self._changed.notify_all()
+
+    @torch.no_grad()
+    def mean(self) -> Theta:
+        """By name, once all tasks have been added."""
+        if self._n_tasks > 1:
+            for value in self._found.values():
+                value.div_(self._n_tasks)
+        return self._found
+
+
+def moved(theta: Theta, end: Theta) -> Theta:
+    """Of where a task ended, the parameters that learned."""
+    return {name: value for name, value in end.items() if value is not theta[name]}
 
 
 @torch.no_grad()
@@ -84,21 +128,6 @@ def update(theta: Theta, gradient: Theta, state: Theta, outer: Outer, numbers: N
             m = state[f"m.{name}"].lerp_(g, 1 - BETAS[0])
             v = state[f"v.{name}"].mul_(BETAS[1]).addcmul_(g, g, value=1 - BETAS[1])
             theta[name].sub_(m * (size * by_m) / ((v * by_v).sqrt_() + TINY))
-
-
-@torch.no_grad()
-def mean(tasks: Sequence[Theta]) -> Theta:
-    """Mean over tasks, by name; summed in their order, whoever finished first."""
-    first, *others = tasks
-    if not others:
-        return dict(first)
-    total = {name: scratch(f"mean of {name}", value) for name, value in first.items()}
-    for name, value in total.items():
-        value.copy_(first[name])
-        for task in others:
-            value.add_(task[name])
-        value.div_(len(tasks))
-    return total
 
 
 def clone(theta: Theta) -> Theta:

@@ -21,16 +21,18 @@ def skewed(width: int) -> int:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def pack_rows(rows: Array, picks: npt.NDArray[np.int64], out: Array) -> None:
-    """out (d', m') = rows[picks].T for rows (n, d), padded with zeros."""
+    """out (d', m') = rows[picks].T for rows (n, d), padded with zeros; what is beyond m' stays."""
     d, m = rows.shape[1], picks.size
-    out[d:] = 0
-    for i in range(0, d, 16):  # a cache line of each row at a time
-        stop = min(i + 16, d)
-        for k in range(m):
-            row = picks[k]
-            for j in range(i, stop):
-                out[j, k] = rows[row, j]
-        out[i:stop, m:] = 0
+    high = (m + ROWS - 1) // ROWS * ROWS
+    out[d:, :high] = 0
+    for k in range(0, m - m % ROWS, ROWS):  # ROWS is 4
+        r, s, t, u = picks[k], picks[k + 1], picks[k + 2], picks[k + 3]
+        for j in range(d):
+            out[j, k], out[j, k + 1] = rows[r, j], rows[s, j]
+            out[j, k + 2], out[j, k + 3] = rows[t, j], rows[u, j]
+    for k in range(m - m % ROWS, high):
+        for j in range(d):
+            out[j, k] = rows[picks[k], j] if k < m else 0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

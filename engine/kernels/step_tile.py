@@ -4,6 +4,7 @@ A gradient G = A B of ROWS by COLUMNS weights is never stored, and while the wei
 one tile come from memory, the processor multiplies for the next.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ from numba import types
 from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic, overload
 
-from xmg.engine.kernels.tile import COLUMNS, ROWS, Places, product
+from xmg.engine.kernels.tile import COLUMNS, LANES, ROWS, Places, product
 
 Array = npt.NDArray[np.floating]
+Step = Callable[[Any, Any, list[Any]], tuple[Any, list[Any]]]
 
 
 def adam_tile(  # noqa: PLR0913, PLR0917 - kernels take arrays, not objects
@@ -119,20 +121,20 @@ def _adam(  # type: ignore[no-untyped-def] # noqa: PLR0913, PLR0917 - as the ker
     typing, start, w, at_w, by_w, a, at_a, by_row, by_step, b, at_b, by_b, n, m, v, c, first
 ):
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        at = Places(context, builder, signature.args, arguments)
-        keep_m, by_m, keep_v, by_v, size, scale, tiny = _constants(at, 14, 7)
-        name = f"llvm.sqrt.v{COLUMNS}f{at.align * 8}"
+        at = Places(context, builder, signature.args, arguments, LANES)
+        name = f"llvm.sqrt.v{LANES}f{at.align * 8}"
         kind = ir.FunctionType(at.vector, [at.vector])
         root = get_or_insert_function(builder.module, kind, name)  # type: ignore[no-untyped-call]
 
         def step(g: Any, before: Any, held: list[Any]) -> Any:
+            keep_m, by_m, keep_v, by_v, size, scale, tiny = _constants(at, 14, 7)
             m = at.multiply_add(by_m, g, builder.fmul(keep_m, held[0]))
             v = at.multiply_add(builder.fmul(by_v, g), g, builder.fmul(keep_v, held[1]))
             below = at.multiply_add(builder.call(root, [v]), scale, tiny)
             change = builder.fdiv(builder.fmul(size, m), below)
             return builder.fsub(before, change), [m, v]
 
-        _each_row(at, [12, 13], step)
+        _write(at, Places(context, builder, signature.args, arguments), [12, 13], step)
         return context.get_dummy_value()
 
     kinds = start, w, at_w, by_w, a, at_a, by_row, by_step, b, at_b, by_b, n, m, v, c, first
@@ -144,14 +146,14 @@ def _sgd(  # type: ignore[no-untyped-def] # noqa: PLR0913, PLR0917 - as the kern
     typing, start, w, at_w, by_w, a, at_a, by_row, by_step, b, at_b, by_b, n, m, c, first
 ):
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        at = Places(context, builder, signature.args, arguments)
-        momentum, decay, rate = _constants(at, 13, 3)
+        at = Places(context, builder, signature.args, arguments, LANES)
 
         def step(g: Any, before: Any, held: list[Any]) -> Any:
+            momentum, decay, rate = _constants(at, 13, 3)
             m = at.multiply_add(decay, before, at.multiply_add(momentum, held[0], g))
             return at.multiply_add(builder.fneg(rate), m, before), [m]
 
-        _each_row(at, [12], step)
+        _write(at, Places(context, builder, signature.args, arguments), [12], step)
         return context.get_dummy_value()
 
     kinds = start, w, at_w, by_w, a, at_a, by_row, by_step, b, at_b, by_b, n, m, c, first
@@ -159,34 +161,34 @@ def _sgd(  # type: ignore[no-untyped-def] # noqa: PLR0913, PLR0917 - as the kern
 
 
 def _constants(at: Places, i: int, n: int) -> list[Any]:
-    """The n numbers of argument i, each in all lanes."""
+    """The n numbers of argument i, each in all lanes: read where they are used, or so many would
+    push sums out of the registers."""
     first = at.start(i, at.index(0))
     return [at.spread(at.builder.load(at.builder.gep(first, [at.index(j)]))) for j in range(n)]
 
 
-def _each_row(at: Places, moments: list[int], step: Any) -> None:
-    """Write the gradient, then `step` for each of its rows: from gradient, weights and held moments
-    to weights and moments. `moments` are their arguments; the first step, as the last argument
-    says, reads zeros for them.
+def _write(at: Places, tile: Places, moments: list[int], step: Step) -> None:
+    """Write the gradient, then `step` for each register of it: from gradient, weights and held
+    moments to weights and moments. `moments` are their arguments, of which the first step, as the
+    last argument says, reads zeros. `at` holds registers, `tile` rows of a tile.
     """
+    gradient = product(tile, 4, [tile.same(0.0)] * ROWS)
+    with at.builder.if_else(at.arguments[-1]) as (first, later):
+        with first:
+            _step_all(at, gradient, moments, step, lambda _: at.same(0.0))
+        with later:
+            _step_all(at, gradient, moments, step, at.load)
+
+
+def _step_all(
+    at: Places, gradient: list[Any], moments: list[int], step: Step, held: Callable[[Any], Any]
+) -> None:
+    """The steps of all registers; `held` tells the moments before, by their places."""
     _, _, at_w, by_w, *_ = at.arguments
-    gradient = product(at, 4, [at.same(0.0)] * ROWS)
-    places = [at.rows(i, at_w, by_w) for i in (0, 1, *moments)]
-    for g, start, to, *of in zip(gradient, *places, strict=True):
-        held = [_unless(at, at.arguments[-1], pointer) for pointer in of]
-        moved, kept = step(g, at.load(start), held)
-        for value, pointer in zip([moved, *kept], [to, *of], strict=True):
-            at.store(value, pointer)
-
-
-def _unless(at: Places, first: Any, pointer: Any) -> Any:
-    """The vector at a pointer, or zeros where `first`, which reads no memory."""
-    b = at.builder
-    before = b.block
-    with b.if_then(b.not_(first)):
-        value = at.load(pointer)
-        inside = b.block
-    found = b.phi(at.vector)
-    found.add_incoming(at.same(0.0), before)
-    found.add_incoming(value, inside)
-    return found
+    rows = [at.rows(i, at_w, by_w) for i in (0, 1, *moments)]
+    for g, *pointers in zip(gradient, *rows, strict=True):
+        for j in range(0, COLUMNS, LANES):
+            start, *to = (at.vector_at(pointer, at.index(j)) for pointer in pointers)
+            moved, kept = step(at.part(g, j), at.load(start), [held(place) for place in to[1:]])
+            for value, place in zip([moved, *kept], to, strict=True):
+                at.store(value, place)

@@ -14,7 +14,9 @@ from numba import types
 from numba.extending import intrinsic, overload
 
 ROWS: Final = 4  # of a tile
-COLUMNS: Final = 64 if binding.get_host_cpu_features().get("avx512f") else 16
+UNROLLED: Final = 1  # steps of a product's loop, a power of two
+LANES: Final = 16 if binding.get_host_cpu_features().get("avx512f") else 8  # of a register
+COLUMNS: Final = LANES * (4 if LANES == 16 else 2)
 Array = npt.NDArray[np.floating]
 
 
@@ -81,7 +83,7 @@ def _llvm(  # type: ignore[no-untyped-def] # noqa: PLR0913, PLR0917 - as the ker
 ):
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         at = Places(context, builder, signature.args, arguments)
-        rows = at.rows(0, arguments[1], arguments[2])
+        rows = [at.vector_at(row) for row in at.rows(0, arguments[1], arguments[2])]
         held = [at.load(row) for row in rows]
         begin = [builder.select(arguments[11], at.same(0.0), value) for value in held]
         for value, row in zip(product(at, 3, begin), rows, strict=True):
@@ -92,13 +94,14 @@ def _llvm(  # type: ignore[no-untyped-def] # noqa: PLR0913, PLR0917 - as the ker
 
 
 class Places:
-    """Vectors of COLUMNS numbers in flat arrays, for a function that is being written."""
+    """Vectors in flat arrays, of `lanes` numbers each, for a function that is being written."""
 
-    def __init__(self, context: Any, builder: Any, kinds: Any, arguments: Any) -> None:
+    def __init__(
+        self, context: Any, builder: Any, kinds: Any, arguments: Any, lanes: int = COLUMNS
+    ) -> None:
         self.context, self.builder, self.kinds, self.arguments = context, builder, kinds, arguments
-        self.index = ir.IntType(64)
-        self.number = context.get_value_type(kinds[0].dtype)
-        self.vector = ir.VectorType(self.number, COLUMNS)
+        self.index, self.lanes = ir.IntType(64), lanes
+        self.vector = ir.VectorType(context.get_value_type(kinds[0].dtype), lanes)
         self.align = kinds[0].dtype.bitwidth // 8
 
     def start(self, i: int, place: Any) -> Any:
@@ -107,14 +110,15 @@ class Places:
         return self.builder.gep(made.data, [place])
 
     def rows(self, i: int, place: Any, stride: Any) -> list[Any]:
-        """The rows of a tile of argument i, as pointers to vectors."""
+        """The starts of the rows of a tile of argument i."""
         first = self.start(i, place)
         steps = [self.builder.mul(stride, self.index(r)) for r in range(ROWS)]
-        return [self.vector_at(first, step) for step in steps]
+        return [self.builder.gep(first, [step]) for step in steps]
 
-    def vector_at(self, start: Any, place: Any) -> Any:
-        """A pointer to the vector that begins at a place."""
-        return self.builder.bitcast(self.builder.gep(start, [place]), self.vector.as_pointer())
+    def vector_at(self, start: Any, place: Any = None) -> Any:
+        """A pointer to the vector that begins so many numbers after a start."""
+        start = start if place is None else self.builder.gep(start, [place])
+        return self.builder.bitcast(start, self.vector.as_pointer())
 
     def load(self, pointer: Any) -> Any:
         """The vector at a pointer."""
@@ -126,14 +130,21 @@ class Places:
 
     def same(self, value: float) -> Any:
         """A constant in all lanes."""
-        return ir.Constant(self.vector, [value] * COLUMNS)
+        return ir.Constant(self.vector, [value] * self.lanes)
 
     def spread(self, value: Any) -> Any:
         """One number in all lanes."""
         nothing = ir.Constant(self.vector, ir.Undefined)
         first = self.builder.insert_element(nothing, value, ir.IntType(32)(0))
-        lanes = ir.Constant(ir.VectorType(ir.IntType(32), COLUMNS), [0] * COLUMNS)
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
         return self.builder.shuffle_vector(first, nothing, lanes)
+
+    def part(self, vector: Any, start: int) -> Any:
+        """The lanes of a longer vector that begin there."""
+        lanes = ir.Constant(
+            ir.VectorType(ir.IntType(32), self.lanes), [*range(start, start + self.lanes)]
+        )
+        return self.builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), lanes)
 
     def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
         """a b + c, rounded once where the machine can."""
@@ -144,29 +155,46 @@ class Places:
 def product(at: Places, i: int, begin: list[Any]) -> list[Any]:
     """Write the loop over k: ROWS broadcasts of A, each times one row of B, added to `begin`.
 
-    Arguments from i on are a, at_a, by_row, by_step, b, at_b, by_b, n as in `multiply_add`.
+    Arguments from i on are a, at_a, by_row, by_step, b, at_b, by_b, n as in `multiply_add`. The
+    loop takes UNROLLED steps at a time, then the rest: few turns are easier to foresee.
     """
-    _, at_a, by_row, by_step, _, at_b, by_b, n = at.arguments[i : i + 8]
+    b, n = at.builder, at.arguments[i + 7]
+    whole = b.and_(n, at.index(-UNROLLED))
+    sums = _loop(at, i, at.index(0), whole, UNROLLED, begin)
+    return _loop(at, i, whole, n, 1, sums)
+
+
+def _loop(at: Places, i: int, first: Any, last: Any, turn: int, begin: list[Any]) -> list[Any]:
+    """The part of the loop from first to last, `turn` steps at a time."""
     b = at.builder
-    start_a, start_b = at.start(i, at_a), at.start(i + 4, at_b)
-    rows = [b.mul(by_row, at.index(r)) for r in range(ROWS)]
     before = b.block
     head, body, end = (b.append_basic_block(name) for name in ("head", "body", "end"))
     b.branch(head)
     b.position_at_end(head)
     k = b.phi(at.index)
-    k.add_incoming(at.index(0), before)
+    k.add_incoming(first, before)
     sums = [b.phi(at.vector) for _ in range(ROWS)]
-    for value, first in zip(sums, begin, strict=True):
-        value.add_incoming(first, before)
-    b.cbranch(b.icmp_signed("<", k, n), body, end)
+    for value, start in zip(sums, begin, strict=True):
+        value.add_incoming(start, before)
+    b.cbranch(b.icmp_signed("<", k, last), body, end)
     b.position_at_end(body)
-    row = at.load(at.vector_at(start_b, b.mul(k, by_b)))
-    column = b.gep(start_a, [b.mul(k, by_step)])
-    spread = [at.spread(b.load(b.gep(column, [place]))) for place in rows]
-    for value, x in zip(sums, spread, strict=True):
-        value.add_incoming(at.multiply_add(x, row, value), b.block)
-    k.add_incoming(b.add(k, at.index(1)), b.block)
+    after = sums
+    for j in range(turn):
+        after = _step(at, i, b.add(k, at.index(j)), after)
+    k.add_incoming(b.add(k, at.index(turn)), b.block)
+    for value, new in zip(sums, after, strict=True):
+        value.add_incoming(new, b.block)
     b.branch(head)
     b.position_at_end(end)
     return sums
+
+
+def _step(at: Places, i: int, k: Any, sums: list[Any]) -> list[Any]:
+    """sums[r] + A[r, k] B[k]."""
+    _, at_a, by_row, by_step, _, at_b, by_b = at.arguments[i : i + 7]
+    b = at.builder
+    row = at.load(at.vector_at(at.start(i + 4, at_b), b.mul(k, by_b)))
+    column = b.gep(at.start(i, at_a), [b.mul(k, by_step)])
+    places = [b.gep(column, [b.mul(by_row, at.index(r))]) for r in range(ROWS)]
+    spread = [at.spread(b.load(place)) for place in places]
+    return [at.multiply_add(x, row, value) for value, x in zip(sums, spread, strict=True)]

@@ -1,6 +1,8 @@
 """Meta-updates against float64 twins."""
 
 import math
+from threading import Thread
+from time import sleep
 
 import naive
 import numpy as np
@@ -10,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmg.engine.inner.meta import Outer, clone, mean, mean_end, toward, update
+from xmg.engine.inner.meta import MeanInTurn, Outer, clone, moved, toward, update
 
 
 def doubles(seed, **shapes):
@@ -19,7 +21,14 @@ def doubles(seed, **shapes):
 
 
 def reptile(theta, ends, state, outer, numbers):
-    toward(theta, mean_end(theta, ends), state, outer, numbers)
+    toward(theta, mean([moved(theta, end) for end in ends]), state, outer, numbers)
+
+
+def mean(tasks):
+    total = MeanInTurn(tasks[0], len(tasks))
+    for place, task in enumerate(tasks):
+        total.add(place, task)
+    return total.mean()
 
 
 def tensors(arrays):
@@ -84,6 +93,28 @@ def test_the_mean_is_of_all_tasks_and_changes_none():
     npt.assert_allclose(mean(tasks)["a"].numpy(), expected, rtol=1e-12)
     for task, kept in zip(tasks, before, strict=True):
         assert torch.equal(task["a"], kept["a"])
+
+
+def test_the_mean_is_summed_in_the_order_of_tasks_whoever_ends_first():
+    """Numbers whose sum depends on the order, ended backwards by as many threads as tasks."""
+    tasks = [tensors({"a": np.array([x], np.float32)}) for x in (1e8, 1.0, -1e8, 1.0)]
+    total = MeanInTurn(tasks[0], len(tasks))
+    threads = [Thread(target=total.add, args=(i, tasks[i])) for i in reversed(range(len(tasks)))]
+    for thread in threads:
+        thread.start()
+        sleep(0.02)  # the first ones wait
+    for thread in threads:
+        thread.join()
+    assert total.mean()["a"].item() == float(np.float32(1e8) + np.float32(1) - 1e8 + 1) / 4
+
+
+def test_a_failed_task_keeps_none_waiting():
+    total = MeanInTurn(tensors({"a": np.zeros(2)}), 2)
+    waiting = Thread(target=total.add, args=(1, tensors({"a": np.ones(2)})), daemon=True)
+    waiting.start()
+    total.fail()
+    waiting.join(10)
+    assert not waiting.is_alive()
 
 
 def test_a_clone_is_apart():
