@@ -12,13 +12,13 @@ from xmg.cache import XmgError
 from xmg.cache.ranks import Ranks
 from xmg.engine.compute import one_thread_each
 from xmg.engine.config import Config
-from xmg.engine.device import Sides, Stepper
-from xmg.engine.fronts import Fronts
+from xmg.engine.device import Stepper
 from xmg.engine.heads import Theta
-from xmg.engine.inputs import Episode, draw, draw_rows, whiten
+from xmg.engine.inputs import Episode, draw_rows
 from xmg.engine.meta_learn import Stages, meta_iteration, solvers
 from xmg.engine.ranks import means
 from xmg.engine.run import State
+from xmg.engine.sides import Sides
 from xmg.engine.views import MetaTrain, Trainable
 
 _AHEAD = 2  # meta-iterations prepared while one trains
@@ -47,19 +47,19 @@ def advancing(
     theta, outer = ({n: v.to(device, copy=True) for n, v in part.items()}
                     for part in (state.theta, state.outer))  # fmt: skip
     numbers = range(state.iteration, config.iterations)
+    sides = Sides.on(device, view, state.fronts)
     if config.solver == "batched" or device.type == "cuda":
         assert isinstance(view, MetaTrain)  # the config refuses other systems
-        sides = Sides.on(device, view, state.fronts)
         yield _batches(view, sides, theta, outer, stages, config, numbers, ranks)
         return
-    found = _one_by_one(view, state.fronts, theta, outer, stages, config, numbers, ranks)
+    found = _one_by_one(view, sides, theta, outer, stages, config, numbers, ranks)
     with closing(found):
         yield found
 
 
 def _one_by_one(
     view: Trainable,
-    fronts: Fronts,
+    sides: Sides,
     theta: Theta,
     outer: Theta,
     stages: Stages,
@@ -70,7 +70,8 @@ def _one_by_one(
     """Meta-iterations whose tasks are adapted to one by one, or side by side."""
 
     def prepare(i: int) -> list[Episode]:
-        return [whiten(draw(view, config, j), fronts) for j in ranks.share(_tasks_of(i, config))]
+        drawn = (draw_rows(view, config, j) for j in ranks.share(_tasks_of(i, config)))
+        return [sides.episode(one, config) for one in drawn]
 
     served: dict[str, str] = {}
     together = means if ranks.size > 1 else None

@@ -1,4 +1,4 @@
-"""The data of one meta-iteration: drawn, fetched as stored, and passed through the fronts."""
+"""The data of one meta-iteration: what it is made of, and which rows are drawn for it."""
 
 from dataclasses import dataclass, field, replace
 
@@ -6,12 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xmg.cache import FeatureFile
 from xmg.cache.pairs import Rows
 from xmg.engine.config import Config
 from xmg.engine.episodes import classes_of_task, draw_pairs, draw_shared_negatives, draw_tasks
-from xmg.engine.fetch import fetch_stored
-from xmg.engine.fronts import Fronts
 from xmg.engine.streams import Stream, key_of
 from xmg.engine.views import MetaTrain, TargetOnly, View, WithTargetLabels
 
@@ -26,7 +23,7 @@ def _no_rows() -> Rows:
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """One task T_a and one task T_s: stored rows (D columns), or whitened ones (d).
+    """One task T_a and one task T_s: whitened rows (d columns).
 
     target: the pairs' rows, then the negatives': B x K where each pair has its own, pair by pair,
     T x K where those of step t share theirs, step by step, K where the task does, and M where
@@ -96,28 +93,6 @@ def _target(view: TargetOnly | WithTargetLabels, config: Config, i: int) -> Rows
     return draw_tasks(view.target, key, i, (1, n_way, k, 0))[0].ravel()
 
 
-def draw(view: View, config: Config, i: int) -> Episode:
-    """Fetch the data of task i, as it is stored."""
-    drawn = draw_rows(view, config, i)
-    paired = view.train if isinstance(view, WithTargetLabels) else view
-    episode = Episode(labels=labels_of(config), n_sets=drawn.n_sets)
-    if isinstance(paired, MetaTrain):
-        episode = replace(
-            episode,
-            source=_fetch(paired.source.file, drawn.source),
-            target=_fetch(paired.target, drawn.target),
-            shots=_fetch(paired.source.file, drawn.shots),
-            classes=torch.from_numpy(drawn.classes),
-        )
-    if isinstance(view, TargetOnly | WithTargetLabels):
-        episode = replace(episode, target_shots=_fetch(view.target.file, drawn.target_shots))
-    return episode
-
-
-def _fetch(file: FeatureFile, rows: Rows) -> Tensor:
-    return fetch_stored(file, rows, n_threads=1)  # the loop needs its cores
-
-
 def labels_of(config: Config) -> Tensor:
     """Labels of the shots, class by class."""
     return torch.arange(config.n_way).repeat_interleave(config.n_shots)
@@ -129,17 +104,3 @@ def n_shared(config: Config) -> int:
         return config.n_candidates
     n_pools = n_steps_drawn(config) if config.negatives == "step" else 1
     return n_pools * config.n_negatives
-
-
-def whiten(episode: Episode, fronts: Fronts) -> Episode:
-    """Pass an episode through the frozen fronts."""
-    if fronts.source:
-        episode = replace(
-            episode,
-            source=fronts.source(episode.source),
-            target=fronts.target(episode.target),
-            shots=fronts.source(episode.shots),
-        )
-    if episode.target_shots.numel():
-        episode = replace(episode, target_shots=fronts.target(episode.target_shots))
-    return episode

@@ -8,12 +8,14 @@ import synthetic
 import torch
 from torch.testing import assert_close
 
-from xmg.engine import device
-from xmg.engine.device import Sides, captured
+from xmg.engine import sides
+from xmg.engine.device import captured
+from xmg.engine.fetch import fetch
 from xmg.engine.fronts import fit_fronts
-from xmg.engine.inputs import draw, draw_rows, whiten
+from xmg.engine.inputs import draw_rows
 from xmg.engine.problem import open_problem
 from xmg.engine.run import load_state
+from xmg.engine.sides import Side, Sides
 from xmg.engine.train import meta_train
 
 
@@ -29,40 +31,58 @@ def config_of(files, **settings):
 
 @pytest.fixture
 def held(monkeypatch):
-    monkeypatch.setattr(device, "_free", lambda _: 1e12)
+    monkeypatch.setattr(sides, "_room", lambda _: 1e12)
 
 
 def test_held_rows_are_the_whitened_rows(files, held, monkeypatch):
-    monkeypatch.setattr(device, "_BLOCK", 7)
+    monkeypatch.setattr(sides, "_BLOCK", 7)
     config = config_of(files)
     train = open_problem(config).train
     fronts = fit_fronts(train, config.width)[0]
-    sides = Sides.on(torch.device("cpu"), train, fronts)
-    assert sides.source.table is not None and len(sides.target.table) == 120
-    stacked = sides.stacked([draw_rows(train, config, j) for j in range(3)], config)
-    for t in range(3):
-        alone = whiten(draw(train, config, t), fronts)
-        for part in ("source", "target", "shots"):
-            assert_close(getattr(stacked, part)[t], getattr(alone, part))
+    both = Sides.on(torch.device("cpu"), train, fronts)
+    assert both.source.table is not None and len(both.target.table) == 120
+    drawn = [draw_rows(train, config, j) for j in range(3)]
+    stacked = both.stacked(drawn, config)
+    for t, one in enumerate(drawn):
+        alone = both.episode(one, config)
+        source, target = train.source.file, train.target
+        for part, file, front in (
+            ("source", source, fronts.source),
+            ("target", target, fronts.target),
+            ("shots", source, fronts.source),
+        ):
+            expected = front(fetch(file, getattr(one, part)))
+            assert_close(getattr(stacked, part)[t], expected)
+            assert_close(getattr(alone, part), expected)
     assert torch.equal(stacked.labels, alone.labels) and stacked.n_pairs == alone.n_pairs
 
 
-def test_holding_features_does_not_change_a_run(tmp_path, files, held, monkeypatch):
-    one = meta_train(config_of(files), tmp_path / "held")
-    monkeypatch.setattr(device, "_free", lambda _: 0)
-    two = meta_train(config_of(files), tmp_path / "read")
+@pytest.mark.parametrize(
+    ("system", "solver"),
+    [
+        ("croma", "batched"),
+        ("croma", "auto"),
+        ("weak-labels", "auto"),
+        ("shared-target-labels", "auto"),
+    ],
+)
+def test_holding_features_does_not_change_a_run(tmp_path, files, held, monkeypatch, system, solver):
+    config = config_of(files, system=system, solver=solver)
+    one = meta_train(config, tmp_path / "held")
+    monkeypatch.setattr(sides, "_room", lambda _: 0)
+    two = meta_train(config, tmp_path / "read")
     for name, value in one.theta.items():
         assert_close(two.theta[name], value)
 
 
-def test_features_beyond_half_of_the_memory_are_read(files, monkeypatch):
+def test_features_beyond_the_room_are_read(files, monkeypatch):
     config = config_of(files)
     train = open_problem(config).train
     fronts = fit_fronts(train, config.width)[0]
     n_bytes = 120 * fronts.target.offset.numel() * 4
-    for free, held in ((2 * n_bytes, True), (2 * n_bytes - 2, False)):
-        monkeypatch.setattr(device, "_free", lambda _, free=free: free)
-        side = device.Side.on(torch.device("cpu"), train.target, fronts.target)
+    for room, held in ((n_bytes, True), (n_bytes - 1, False)):
+        monkeypatch.setattr(sides, "_room", lambda _, room=room: room)
+        side = Side.on(torch.device("cpu"), train.target, fronts.target)
         assert (side.table is not None) is held
 
 
