@@ -111,7 +111,9 @@ class Config(BaseModel):
     meta_gradient: Literal["reptile", "fomaml"] = "reptile"
     meta_optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
     meta_step: Annotated[float, Field(gt=0, le=1)] = 0.5  # epsilon
-    meta_schedule: Literal["constant", "linear", "cosine"] = "constant"  # of meta_step, to 0
+    meta_schedule: Literal["constant", "linear", "cosine"] = (
+        "constant"  # of meta_step and ordinary rates
+    )
     meta_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # of momentum
     meta_batch: Positive = 1  # tasks whose mean makes one meta-update
     iterations: Positive = 300

@@ -44,7 +44,7 @@ CLASS_MEANS = Setting("class-means", 0.0, 0)  # nearest class mean, no step at a
 RATES = (1e-3, 1e-2)
 STEPS = 20
 STRENGTHS = (10.0, 100.0, 1.0, 1000.0)  # C of logistic regression, the likeliest first
-OWN = (2.0, 1.0, 0.5, 0.0)  # leaning on them is plainest: alignment has to show its worth
+OWN = (4.0, 2.0, 1.0, 0.5, 0.0)  # leaning on them is plainest: alignment has to show its worth
 _CHUNK = 40  # tasks adapted together; bounds memory
 
 

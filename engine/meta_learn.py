@@ -30,7 +30,7 @@ class Stage:
 
     A stage adapts a copy of theta, and the meta-update follows. An ordinary one is plain training:
     theta itself takes the same number of Adam steps, whose state, the stage's own, lasts from task
-    to task.
+    to task, and whose rate follows the schedule of the meta-update.
     """
 
     name: str
@@ -163,10 +163,12 @@ def _train(
     for stage in _ordinary(stages):
         prefix = _own(stage)
         own = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
-        phase, adam = stage.make(episode, config), Outer("adam", stage.rate(config))
+        phase = stage.make(episode, config)
+        adam = Outer("adam", stage.rate(config), config.meta_schedule)
+        n_steps = config.iterations * config.meta_batch * config.inner_steps
         losses[f"{stage.name}_loss"] = float(reference.loss(theta, phase, 0))
         for t in range(config.inner_steps):
-            numbers = adam.numbers(j * config.inner_steps + t, 1)
+            numbers = adam.numbers(j * config.inner_steps + t, n_steps)
             update(theta, reference.gradient(theta, phase, t), own, adam, numbers)
     return losses
 

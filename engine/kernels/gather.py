@@ -1,6 +1,6 @@
 """Copy rows of a memory map into a contiguous batch."""
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -8,61 +8,85 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic, overload
 
-_LINE = 64  # bytes that one prefetch brings
-_LINES = 8  # prefetched of each row: from there on the processor foresees the rest
-_AHEAD = 2  # rows
+LINE: Final = 64  # bytes of a cache line
+_AHEAD: Final = 4096  # bytes between the line that is copied and the one that is asked for
+Words = npt.NDArray[Any]
 
 
 @njit(cache=True, nogil=True)
-def gather(table: npt.NDArray[Any], rows: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> int:
+def gather(table: Words, rows: npt.NDArray[np.int64], out: Words) -> int:
     """out[i] = table[rows[i]] for raw words: table (N, D), rows (n,), out (n, D).
 
-    Returns n, or the first i whose row is not in [0, N): then nothing is copied. Unsigned
-    indices spare the test for negative ones in the inner loop, which then copies vectors.
+    Returns n, or the first i whose row is not in [0, N): then nothing is copied.
     """
     n = np.uint64(table.shape[0])
     for i in range(rows.size):
         if np.uint64(rows[i]) >= n:  # a negative row becomes a huge one
             return i
     width = table.shape[1] * table.itemsize
+    ahead = max(2, _AHEAD // max(width, 1))  # rows
+    whole = width // LINE * LINE // table.itemsize  # words
     for i in range(rows.size):
-        _prefetch_row(table, rows[min(i + _AHEAD, rows.size - 1)], min(width, _LINES * _LINE))
-        source, target = table[np.uint64(rows[i])], out[np.uint64(i)]
-        for j in range(source.size):
-            target[j] = source[j]
+        copy_lines(out, i, table, rows[i], rows[min(i + ahead, rows.size - 1)], whole)
+        for j in range(whole, table.shape[1]):
+            out[i, j] = table[rows[i], j]
     return rows.size
 
 
-@njit(cache=True, nogil=True)
-def _prefetch_row(table: npt.NDArray[Any], row: int, n_bytes: int) -> None:
-    """Ask for the first bytes of a row: where rows are random, nothing else foresees them."""
-    start = table.ctypes.data + row * table.strides[0]
-    for line in range(0, n_bytes, _LINE):
-        _prefetch(start + line)
+def copy_lines(out: Words, i: int, table: Words, row: int, ahead: int, n_words: int) -> None:
+    """out[i] = table[row] for the first words of both, whole cache lines of them.
+
+    With each line the same one of row `ahead` is asked for: rows lie at random, and nothing else
+    foresees them. Both arrays are row-major.
+    """
+    out[i, :n_words] = table[row, :n_words]
 
 
-def _prefetch(address: int) -> None:
-    """Hint that the cache line at an address will be read; never faults. Not compiled: nothing."""
+@overload(copy_lines, inline="always")
+def _compiled(out: Any, i: Any, table: Any, row: Any, ahead: Any, n_words: Any) -> Any:
+    def call(out: Any, i: Any, table: Any, row: Any, ahead: Any, n_words: Any) -> None:
+        size = table.itemsize
+        start, stride = table.ctypes.data, table.shape[1] * size
+        _copy(
+            out.ctypes.data + i * out.shape[1] * size,
+            start + row * stride,
+            start + ahead * stride,
+            n_words * size,
+        )  # type: ignore[call-arg] # numba passes the first argument
+
+    return call
 
 
 @intrinsic
-def _llvm_prefetch(typing: Any, address: Any) -> Any:
-    """Emit LLVM's prefetch for reading, to all levels of cache."""
+def _copy(typing: Any, to: Any, source: Any, ahead: Any, n_bytes: Any) -> Any:
+    """Emit the loop over cache lines, each one register where registers are as long."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
-        i32 = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [pointer.type, i32, i32, i32])
-        prefetch = builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], kind)
-        builder.call(prefetch, [pointer, i32(0), i32(3), i32(1)])
+        index, line = ir.IntType(64), ir.VectorType(ir.IntType(64), LINE // 8)
+        to, source, ahead, n_bytes = arguments
+        before = builder.block
+        head, body, end = (builder.append_basic_block(name) for name in ("head", "body", "end"))
+        builder.branch(head)
+        builder.position_at_end(head)
+        at = builder.phi(index)
+        at.add_incoming(index(0), before)
+        builder.cbranch(builder.icmp_signed("<", at, n_bytes), body, end)
+        builder.position_at_end(body)
+        _prefetch(builder, builder.add(ahead, at))
+        pointers = [builder.inttoptr(builder.add(x, at), line.as_pointer()) for x in (source, to)]
+        builder.store(builder.load(pointers[0], align=1), pointers[1], align=1)
+        at.add_incoming(builder.add(at, index(LINE)), builder.block)
+        builder.branch(head)
+        builder.position_at_end(end)
         return context.get_dummy_value()
 
-    return types.void(types.int64), emit
+    return types.void(*[types.int64] * 4), emit
 
 
-@overload(_prefetch)
-def _compiled_prefetch(address: Any) -> Any:
-    def call(address: Any) -> None:
-        _llvm_prefetch(address)  # type: ignore[call-arg] # numba passes the first argument
-
-    return call
+def _prefetch(builder: Any, address: Any) -> None:
+    """Emit LLVM's prefetch for reading, to all levels of cache: a hint that never faults."""
+    pointer = builder.inttoptr(address, ir.IntType(8).as_pointer())
+    i32 = ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [pointer.type, i32, i32, i32])
+    prefetch = builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], kind)
+    builder.call(prefetch, [pointer, i32(0), i32(3), i32(1)])

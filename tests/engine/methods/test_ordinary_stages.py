@@ -68,8 +68,10 @@ def plain(stages, config, episodes, shared):
     for episode in episodes:
         for stage in stages:
             loss, rate = LOSSES[stage.name]
-            own[stage.name].param_groups[0]["lr"] = rate
-            for _ in range(config.inner_steps):
+            for t in range(config.inner_steps):
+                done = (len(found) * config.inner_steps + t) / (6 * config.inner_steps)
+                linear = config.meta_schedule == "linear"
+                own[stage.name].param_groups[0]["lr"] = rate * (1 - done) if linear else rate
                 own[stage.name].zero_grad()
                 loss(theta, episode, config.tau).backward()
                 own[stage.name].step()
@@ -91,8 +93,11 @@ EPISODES = [episode_of(seed) for seed in range(6)]
 
 @pytest.mark.parametrize("stage", [ORDINARY_ALIGN, CLASSIFY_ALL])
 @pytest.mark.parametrize("meta_batch", [1, 3])
-def test_one_stage_is_one_adam(stage, meta_batch):
-    config = config_of(meta_batch=meta_batch)
+@pytest.mark.parametrize("schedule", ["constant", "linear"])
+def test_one_stage_is_one_adam(stage, meta_batch, schedule):
+    config = config_of(
+        meta_batch=meta_batch, meta_schedule=schedule, iterations=len(EPISODES) // meta_batch
+    )
     expected = plain([stage], config, EPISODES, shared=True)[meta_batch - 1 :: meta_batch]
     for one, two in zip(ours([stage], config, EPISODES, meta_batch), expected, strict=True):
         assert_close(one, two, rtol=1e-10, atol=1e-12)
