@@ -315,7 +315,7 @@ def test_evidence_is_the_log_likelihood_ratio_of_being_a_pair(c, a, b):
 
 
 def test_canonical_directions_stand_beside_own_features(tmp_path):
-    """The first candidate, written out: weight 2, shrinkage 0.1."""
+    """The first candidate, written out: weight 4, shrinkage 0.1."""
     view = view_of(tmp_path, MANY)
     config = synthetic.config_of(view.source.file, view.target, width=64)
     fronts = fit_fronts(view, config.front_width)[0]
@@ -324,5 +324,5 @@ def test_canonical_directions_stand_beside_own_features(tmp_path):
     weights = (one.correlations / (1 - one.correlations.clamp_max(0.99) ** 2)) ** 0.5
     x = torch.from_numpy(view.target.features.copy())
     z = front(x).double()
-    expected = np.concatenate([unit(z @ one.target * weights), 2 * unit(z)], 1)
+    expected = np.concatenate([unit(z @ one.target * weights), 4 * unit(z)], 1)
     npt.assert_allclose(by_canonical(view, config)[0].front(x), expected, atol=1e-5)
