@@ -14,7 +14,6 @@ from numba import types
 from numba.extending import intrinsic, overload
 
 ROWS: Final = 4  # of a tile
-UNROLLED: Final = 1  # steps of a product's loop, a power of two
 LANES: Final = 16 if binding.get_host_cpu_features().get("avx512f") else 8  # of a register
 COLUMNS: Final = LANES * (4 if LANES == 16 else 2)
 Array = npt.NDArray[np.floating]
@@ -155,33 +154,22 @@ class Places:
 def product(at: Places, i: int, begin: list[Any]) -> list[Any]:
     """Write the loop over k: ROWS broadcasts of A, each times one row of B, added to `begin`.
 
-    Arguments from i on are a, at_a, by_row, by_step, b, at_b, by_b, n as in `multiply_add`. The
-    loop takes UNROLLED steps at a time, then the rest: few turns are easier to foresee.
+    Arguments from i on are a, at_a, by_row, by_step, b, at_b, by_b, n as in `multiply_add`.
     """
     b, n = at.builder, at.arguments[i + 7]
-    whole = b.and_(n, at.index(-UNROLLED))
-    sums = _loop(at, i, at.index(0), whole, UNROLLED, begin)
-    return _loop(at, i, whole, n, 1, sums)
-
-
-def _loop(at: Places, i: int, first: Any, last: Any, turn: int, begin: list[Any]) -> list[Any]:
-    """The part of the loop from first to last, `turn` steps at a time."""
-    b = at.builder
     before = b.block
     head, body, end = (b.append_basic_block(name) for name in ("head", "body", "end"))
     b.branch(head)
     b.position_at_end(head)
     k = b.phi(at.index)
-    k.add_incoming(first, before)
+    k.add_incoming(at.index(0), before)
     sums = [b.phi(at.vector) for _ in range(ROWS)]
-    for value, start in zip(sums, begin, strict=True):
-        value.add_incoming(start, before)
-    b.cbranch(b.icmp_signed("<", k, last), body, end)
+    for value, first in zip(sums, begin, strict=True):
+        value.add_incoming(first, before)
+    b.cbranch(b.icmp_signed("<", k, n), body, end)
     b.position_at_end(body)
-    after = sums
-    for j in range(turn):
-        after = _step(at, i, b.add(k, at.index(j)), after)
-    k.add_incoming(b.add(k, at.index(turn)), b.block)
+    after = _step(at, i, k, sums)
+    k.add_incoming(b.add(k, at.index(1)), b.block)
     for value, new in zip(sums, after, strict=True):
         value.add_incoming(new, b.block)
     b.branch(head)
