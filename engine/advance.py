@@ -47,6 +47,9 @@ def advancing(
     theta, outer = ({n: v.to(device, copy=True) for n, v in part.items()}
                     for part in (state.theta, state.outer))  # fmt: skip
     numbers = range(state.iteration, config.iterations)
+    if not numbers:
+        yield iter(())
+        return
     sides = Sides.on(device, view, state.fronts)
     if config.solver == "batched" or device.type == "cuda":
         assert isinstance(view, MetaTrain)  # the config refuses other systems

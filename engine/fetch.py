@@ -111,11 +111,18 @@ def fetch_stored(
     if helped:
         learn(table.loading, flat.size, perf_counter() - began)
     if done < flat.size:
-        raise XmgError(
-            f"{file.path} has {len(table.words):,} rows, and row {flat[done]} was asked for: an "
-            "index is damaged. fix: xmg cache verify says what; extract it again"
-        )
+        refuse_beyond(file, flat[done:])
     return torch.from_numpy(batch) if out is None else out
+
+
+def refuse_beyond(file: FeatureFile, rows: Rows) -> None:
+    """Raise XmgError for a row (...,) that the file does not have."""
+    beyond = rows[(rows < 0) | (rows >= len(file))]
+    if beyond.size:
+        raise XmgError(
+            f"{file.path} has {len(file):,} rows, and row {beyond[0]} was asked for: an index is "
+            "damaged. fix: xmg cache verify says what; extract it again"
+        )
 
 
 def n_threads_for(n_bytes: int) -> int:

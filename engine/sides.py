@@ -10,7 +10,7 @@ from torch import Tensor
 from xmg.cache import FeatureFile
 from xmg.cache.pairs import Rows
 from xmg.engine.config import Config
-from xmg.engine.fetch import fetch_stored
+from xmg.engine.fetch import fetch_stored, refuse_beyond
 from xmg.engine.fronts import Fronts
 from xmg.engine.inputs import Drawn, Episode, labels_of
 from xmg.engine.views import TargetOnly, Trainable, WithTargetLabels
@@ -46,6 +46,7 @@ class Side:
     def read(self, rows: Rows) -> Tensor:
         """Whitened rows (..., d) on the device; those held are picked there."""
         if self.table is not None:
+            refuse_beyond(self.file, rows)
             return self.table[torch.from_numpy(rows).to(self.device, non_blocking=True)]
         x = self.front(fetch_stored(self.file, rows, n_threads=1))  # the loop needs its cores
         if self.device.type == "cuda":

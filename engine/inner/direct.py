@@ -27,7 +27,7 @@ def descend(
     theta: Theta, phase: Phase, n_steps: int, optimizer: Optimizer, into: Theta
 ) -> tuple[Theta, list[float]]:
     """Take n_steps on the phase's loss as `reference.descend` does."""
-    outs = {n: into[n] if n in into else torch.empty_like(theta[n]) for n in phase.heads}
+    outs = {n: into[n] if n in into else empty_like(theta[n]) for n in phase.heads}
     layers = {n: _layer(phase, n, theta[n].contiguous(), n_steps, outs[n]) for n in phase.heads}
     steps = steps_of(optimizer, n_steps, next(iter(layers.values())).w.dtype)
     rest, losses = take(kernels, theta, phase, layers, steps)
@@ -56,8 +56,8 @@ def _memory(width: int, m: int, like: Array) -> Layer:
         return np.empty(shape, like.dtype)
 
     return Layer(
-        start=like,
-        w=like,
+        start=empty(0, 0),
+        w=empty(0, 0),
         m=empty(deep, wide),
         v=empty(deep, wide),
         rows=empty(0, 0),
@@ -78,6 +78,11 @@ def rows_of(phase: Phase, name: str, n_steps: int) -> tuple[Array, npt.NDArray[n
     if picks is None:
         return rows, np.arange(len(rows))[None]
     return rows, picks[:n_steps].contiguous().numpy()
+
+
+def empty_like(weights: Tensor) -> Tensor:
+    """Memory of that shape, row-major whatever the weights are: kernels see it flat."""
+    return torch.empty_like(weights, memory_format=torch.contiguous_format)
 
 
 def narrow(weights: Array, out: Array) -> None:

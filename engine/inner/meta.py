@@ -51,7 +51,7 @@ class MeanInTurn:
     """The mean of what tasks found, which may end on several threads.
 
     Each is added when its turn comes, so that the sum is the same for any number of threads, and
-    memory for one task a thread serves for all.
+    memory for one task a thread serves for all. Tasks must be started in their order.
     """
 
     def __init__(self, theta: Theta, n_tasks: int) -> None:

@@ -13,11 +13,10 @@ scale and leaves the span, so it is not for this solver.
 """
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from xmg.engine.heads import Theta
-from xmg.engine.inner.direct import narrow, rows_of, steps_of
+from xmg.engine.inner.direct import empty_like, narrow, rows_of, steps_of
 from xmg.engine.inner.phase import Optimizer, Phase
 from xmg.engine.inner.scratch import kept
 from xmg.engine.inner.tail import take
@@ -34,7 +33,7 @@ def descend(
     layers = {name: _span(phase, name, theta[name], n_steps) for name in phase.heads}
     steps = steps_of(optimizer, n_steps, next(iter(layers.values())).a.dtype)
     rest, losses = take(kernels, theta, phase, layers, steps)
-    outs = {n: into[n] if n in into else torch.empty_like(theta[n]) for n in phase.heads}
+    outs = {n: into[n] if n in into else empty_like(theta[n]) for n in phase.heads}
     for name, layer in layers.items():
         out = outs[name].numpy()
         end = out if layer.weights.shape == out.shape else np.empty_like(layer.weights)
@@ -47,7 +46,7 @@ def _span(phase: Phase, name: str, weights: Tensor, n_steps: int) -> Span:
     """A head's first layer before its first step, over memory that this thread keeps."""
     rows, places = rows_of(phase, name, n_steps)
     begin = whole(weights.contiguous().numpy())
-    key = (name, rows.shape, places.shape[1], weights.shape[1], rows.dtype)
+    key = (name, rows.shape, places.shape[1], weights.shape[1], begin.dtype)
     memory = kept(
         ("span", *key), lambda: _memory(len(rows), places.shape[1], weights.shape[1], begin)
     )
@@ -65,8 +64,8 @@ def _memory(n: int, m: int, width: int, like: Array) -> Span:
         return np.empty(shape, like.dtype)
 
     return Span(
-        weights=like,
-        across=empty(deep, skewed(n_columns)),
+        weights=empty(0, 0),
+        across=np.zeros((deep, skewed(n_columns)), like.dtype),  # read beyond what is packed
         gram=empty(high, n_columns),
         start=empty(high, skewed(wide)),
         picks=np.empty((0, 0), np.int64),

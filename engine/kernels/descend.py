@@ -19,14 +19,14 @@ Rows = npt.NDArray[np.int64]
 class Layer(NamedTuple):
     """A first layer under way; see `sweep`."""
 
-    start: Array  # (d, w'), as it comes; w' is the width w padded to whole tiles
-    w: Array  # (d, w'), as it moves; may be start
-    m: Array  # (d, w')
-    v: Array  # (d, w')
+    start: Array  # (d', w'), as it comes; d' and w' are padded to whole tiles
+    w: Array  # (d', w'), as it moves; may be start
+    m: Array  # (d', w')
+    v: Array  # (d', w')
     rows: Array  # (n, d)
     picks: Rows  # (T, m): step t reads rows[picks[t]]
     fixed: bool  # all steps read the same
-    packed: Array  # (2, d', m'): rows of this step and the next
+    packed: Array  # (2, d', m' or more): rows of this step and the next
     z: Array  # (m, w): projections
     unit: Array  # (m, w): the same, of length 1
     d: Array  # (m, w): gradients by projections

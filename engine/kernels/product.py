@@ -46,7 +46,6 @@ def add_product(x: Array, y: Array, start: int, stop: int, width: int, to: Array
             for r in range(0, len(to), ROWS):
                 multiply_add(
                     c, r * by_to + j, by_to, a, i * by_x + r, 1, by_x, b, i * by_y + j, by_y, n,
-                    False,
                 )  # fmt: skip
 
 

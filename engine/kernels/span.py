@@ -64,7 +64,7 @@ def end(span: Span, out: Array) -> None:
                 out[r, k] = c * span.weights[r, k]
         for j in range(0, width, COLUMNS):
             for r in range(i, stop, ROWS):
-                multiply_add(to, r * width + j, width, x, r * by_x, by_x, 1, a, j, by_a, n, False)
+                multiply_add(to, r * width + j, width, x, r * by_x, by_x, 1, a, j, by_a, n)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

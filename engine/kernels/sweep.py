@@ -46,7 +46,7 @@ def sgd_step(w: Array, g: Array, b: Array, c: Array, first: bool) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def project(w: Array, rows: Array, z_wide: Array, z: Array) -> None:
-    """z (m, w) = X W for packed rows X (d', m') and weights (d, w'); z_wide (m', w') is memory."""
+    """z (m, w) = X W for packed rows X (d', m') and weights (d', w'); z_wide (m', w') is memory."""
     z_wide[:] = 0
     add_product(rows, w, 0, len(w), w.shape[1], z_wide)
     copy_corner(z_wide, z)
@@ -73,7 +73,7 @@ def sweep(  # noqa: PLR0913, PLR0917 - kernels take arrays, not objects
 
     rows (d', m') are those that the step read, packed, and d (m, w) the gradient by their
     projections; following (d', m'') those of the next step, whose projections z (m'', w) are
-    written. The weights are w (d, w') and the moments m and v of that shape; the first step reads
+    written. The weights are w (d', w') and the moments m and v of that shape; the first step reads
     no moment, and the weights from start, which may be w. The last step projects nothing. d_wide
     (m', w') and z_wide (m'', w') are memory.
     """

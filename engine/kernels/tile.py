@@ -2,19 +2,23 @@
 
 Compilers keep no tile of a plain loop in registers, which costs a load and a store for each
 multiply-add; so the loop is written for LLVM, in vectors of COLUMNS that it maps to the machine's.
-A tile takes as many registers as keep the multipliers busy: 8 of AVX2's 16, 16 of AVX-512's 32.
+A tile takes as many registers as keep the multipliers busy: in single precision 8 of AVX2's 16, 16
+of AVX-512's 32.
 """
 
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic, overload
 
 ROWS: Final = 4  # of a tile
-LANES: Final = 16 if binding.get_host_cpu_features().get("avx512f") else 8  # of a register
+# What Numba compiles for, and keeps its cache by: not always the machine it runs on.
+_FEATURES: Final = cpu_target.target_context.codegen().magic_tuple()[2]
+LANES: Final = 16 if "+avx512f" in _FEATURES else 8  # single-precision numbers of a register
 COLUMNS: Final = LANES * (4 if LANES == 16 else 2)
 Array = npt.NDArray[np.floating]
 
@@ -46,50 +50,46 @@ def multiply_add(  # noqa: PLR0913, PLR0917 - kernels take arrays, not objects
     at_b: int,
     by_b: int,
     n: int,
-    fresh: bool,
 ) -> None:
-    """C = A B where `fresh`, else C + A B, for flat arrays that hold at the given places:
+    """C <- C + A B for flat arrays that hold at the given places:
 
     C[r, j] at at_c + r by_c + j for ROWS by COLUMNS, A[r, k] at at_a + r by_row + k by_step, and
     B[k, j] at at_b + k by_b + j for n by COLUMNS.
     """
     row, column = np.arange(ROWS)[:, None], np.arange(COLUMNS)
     k = np.arange(n)
-    product = a[at_a + row * by_row + k * by_step] @ b[at_b + k[:, None] * by_b + column]
     place = at_c + row * by_c + column
-    c[place] = product if fresh else c[place] + product
+    c[place] += a[at_a + row * by_row + k * by_step] @ b[at_b + k[:, None] * by_b + column]
 
 
 @overload(multiply_add, inline="always")
 def _compiled(  # noqa: PLR0913, PLR0917 - as the kernel
     c: Any, at_c: Any, by_c: Any, a: Any, at_a: Any, by_row: Any, by_step: Any, b: Any, at_b: Any,
-    by_b: Any, n: Any, fresh: Any,
+    by_b: Any, n: Any,
 ) -> Any:  # fmt: skip
     def call(  # noqa: PLR0913, PLR0917 - as the kernel
         c: Any, at_c: Any, by_c: Any, a: Any, at_a: Any, by_row: Any, by_step: Any, b: Any,
-        at_b: Any, by_b: Any, n: Any, fresh: Any,
+        at_b: Any, by_b: Any, n: Any,
     ) -> None:  # fmt: skip
         _llvm(c, np.int64(at_c), np.int64(by_c), a, np.int64(at_a), np.int64(by_row),
-              np.int64(by_step), b, np.int64(at_b), np.int64(by_b), np.int64(n),
-              fresh)  # type: ignore[call-arg]  # fmt: skip
+              np.int64(by_step), b, np.int64(at_b), np.int64(by_b), np.int64(n))  # type: ignore[call-arg]  # fmt: skip
 
     return call
 
 
 @intrinsic
 def _llvm(  # type: ignore[no-untyped-def] # noqa: PLR0913, PLR0917 - as the kernel
-    typing, c, at_c, by_c, a, at_a, by_row, by_step, b, at_b, by_b, n, fresh
+    typing, c, at_c, by_c, a, at_a, by_row, by_step, b, at_b, by_b, n
 ):
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         at = Places(context, builder, signature.args, arguments)
         rows = [at.vector_at(row) for row in at.rows(0, arguments[1], arguments[2])]
-        held = [at.load(row) for row in rows]
-        begin = [builder.select(arguments[11], at.same(0.0), value) for value in held]
+        begin = [at.load(row) for row in rows]
         for value, row in zip(product(at, 3, begin), rows, strict=True):
             at.store(value, row)
         return context.get_dummy_value()
 
-    return types.void(c, at_c, by_c, a, at_a, by_row, by_step, b, at_b, by_b, n, fresh), emit
+    return types.void(c, at_c, by_c, a, at_a, by_row, by_step, b, at_b, by_b, n), emit
 
 
 class Places:

@@ -3,11 +3,13 @@
 Where there is no CUDA device, all runs on the CPU but the capture of the graph.
 """
 
+import numpy as np
 import pytest
 import synthetic
 import torch
 from torch.testing import assert_close
 
+from xmg.cache import XmgError
 from xmg.engine import sides
 from xmg.engine.device import captured
 from xmg.engine.fetch import fetch
@@ -84,6 +86,17 @@ def test_features_beyond_the_room_are_read(files, monkeypatch):
         monkeypatch.setattr(sides, "_room", lambda _, room=room: room)
         side = Side.on(torch.device("cpu"), train.target, fronts.target)
         assert (side.table is not None) is held
+
+
+@pytest.mark.parametrize("row", [-1, 120, 2**40])
+@pytest.mark.parametrize("held", [True, False])
+def test_a_row_that_the_file_lacks_is_refused(files, monkeypatch, row, held):
+    config = config_of(files)
+    train = open_problem(config).train
+    monkeypatch.setattr(sides, "_room", lambda _: 1e12 if held else 0)
+    side = Side.on(torch.device("cpu"), train.target, fit_fronts(train, config.width)[0].target)
+    with pytest.raises(XmgError, match=rf"120 rows, and row {row} was asked for"):
+        side.read(np.array([3, row]))
 
 
 def test_without_cuda_the_step_is_run_as_it_is():

@@ -1,5 +1,6 @@
 """The two motions and CROMA's meta-iteration, step by step against float64 twins."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, get_args
 
@@ -16,8 +17,10 @@ from xmg.engine.heads import Linear
 from xmg.engine.inner.choose import SOLVERS, solver_of
 from xmg.engine.inner.phase import Optimizer, Phase
 from xmg.engine.inputs import Episode
+from xmg.engine.kernels.tile import COLUMNS
 from xmg.engine.meta_learn import adapt, meta_iteration
 from xmg.engine.methods.croma import CROMA
+from xmg.engine.objectives import Classification
 from xmg.engine.phases import align, classify, head_of, optimizer_of
 
 PLACES = {"source": "s.h5", "target": "t.h5"}
@@ -238,3 +241,32 @@ def test_the_configured_loss_is_reported_before_the_first_step(loss):
     task = adapt(tensors(theta), episode_of(data), CROMA.stages, config)
     twin = naive.loss(loss, *unit, tau=0.3, margin=0.6, n_sets=3)
     assert task.losses["align_loss"] == pytest.approx(twin, rel=1e-9)
+
+
+@pytest.mark.parametrize("solver", ["direct", "span"])
+@pytest.mark.parametrize("into", ["none", "its own", "other"])
+@pytest.mark.parametrize("order", ["row-major", "column-major"])
+@pytest.mark.parametrize("d", [8, 7])
+def test_whole_tiles_move_where_they_lie_and_others_in_padded_memory(solver, into, order, d):
+    """SGD with momentum and decay of weights that are made of whole tiles, or not."""
+    rng = np.random.default_rng(d)
+    start = torch.from_numpy(rng.normal(size=(d, 2 * COLUMNS)))
+    start = start if order == "row-major" else start.T.contiguous().T
+    objective = Classification(torch.tensor([[0, 1, 2, 1, 0]] * 3), 0.5, "a")
+    rows = {"a": torch.from_numpy(rng.normal(size=(5, d)))}
+    phase = Phase({"a": Linear()}, rows, {}, objective)
+    theta = {"a": start, "phi": torch.from_numpy(rng.normal(size=(2 * COLUMNS, 3)))}
+    move = Optimizer("sgd", 0.1, 0.9, 0.1)
+    expected, losses = SOLVERS["reference"](theta, phase, 3, move, {})
+    other = torch.full((d, 2 * COLUMNS), math.nan, dtype=torch.float64)
+    memory = {
+        "none": {},
+        "its own": {"a": start},
+        "other": {"a": other},
+    }
+    if into == "its own" and order == "column-major":
+        memory[into]["a"] = theta["a"] = start.contiguous()
+    found, own = SOLVERS[solver](theta, phase, 3, move, memory[into])
+    npt.assert_allclose(own, losses, rtol=1e-10)
+    npt.assert_allclose(found["a"].numpy(), expected["a"].numpy(), rtol=1e-10, atol=1e-12)
+    assert into == "none" or found["a"] is memory[into]["a"]
