@@ -86,6 +86,7 @@ def test_extraction_and_the_plain_script_agree(benchmark_of, monkeypatch):
     if not (data / "weights" / "yamnet.safetensors").exists():
         pytest.skip(f"real data is absent: {data}")
     monkeypatch.setenv("XMG_WEIGHTS", str(data / "weights"))
+    monkeypatch.setattr("xmg.extract.encoders.device.pick_compute", lambda device: "float32")
     extract = benchmark_of("extract")
     _, _, *lines = extract.speed(data / "caltech101", data / "esc50", extract.TOY)
     assert [line.split("|")[1].strip() for line in lines] == list(extract.ROWS)

@@ -6,6 +6,12 @@ import pytest
 _DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
+@pytest.fixture(autouse=True)
+def single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a processor multiplies bfloat16 encoders take that, and equal nothing to 1e-5."""
+    monkeypatch.setattr("xmg.extract.encoders.device.pick_compute", lambda device: "float32")
+
+
 @pytest.fixture(scope="session")
 def real() -> Callable[[str], Path]:
     """Path of a real data set or weights file, or a skip where it is not on this machine."""
