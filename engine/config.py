@@ -111,9 +111,8 @@ class Config(BaseModel):
     meta_gradient: Literal["reptile", "fomaml"] = "reptile"
     meta_optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
     meta_step: Annotated[float, Field(gt=0, le=1)] = 0.5  # epsilon
-    meta_schedule: Literal["constant", "linear", "cosine"] = (
-        "constant"  # of meta_step and ordinary rates
-    )
+    # of meta_step, and of the rates of ordinary stages, to 0
+    meta_schedule: Literal["constant", "linear", "cosine"] = "constant"
     meta_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # of momentum
     meta_batch: Positive = 1  # tasks whose mean makes one meta-update
     iterations: Positive = 300

@@ -27,7 +27,7 @@ def descend(
     theta: Theta, phase: Phase, n_steps: int, optimizer: Optimizer, into: Theta
 ) -> tuple[Theta, list[float]]:
     """Take n_steps on the phase's loss as `reference.descend` does."""
-    outs = {n: into[n] if n in into else empty_like(theta[n]) for n in phase.heads}
+    outs = outputs(theta, phase, into)
     layers = {n: _layer(phase, n, theta[n].contiguous(), n_steps, outs[n]) for n in phase.heads}
     steps = steps_of(optimizer, n_steps, next(iter(layers.values())).w.dtype)
     rest, losses = take(kernels, theta, phase, layers, steps)
@@ -39,12 +39,10 @@ def descend(
 def _layer(phase: Phase, name: str, start: Tensor, n_steps: int, out: Tensor) -> Layer:
     """A head's first layer, over memory that this thread keeps."""
     rows, places = rows_of(phase, name, n_steps)
-    begin, end = whole(start.numpy()), out.numpy()
+    begin = whole(start.numpy())
     key = (name, start.shape, places.shape[1], begin.dtype)
     memory = kept(("direct", *key), lambda: _memory(start.shape[1], places.shape[1], begin))
-    if begin.shape != end.shape:
-        end = np.empty_like(begin)
-    fixed = name not in phase.picks
+    fixed, end = name not in phase.picks, widened(out.numpy(), begin)
     return memory._replace(start=begin, w=end, rows=rows, picks=places, fixed=fixed)
 
 
@@ -80,9 +78,20 @@ def rows_of(phase: Phase, name: str, n_steps: int) -> tuple[Array, npt.NDArray[n
     return rows, picks[:n_steps].contiguous().numpy()
 
 
-def empty_like(weights: Tensor) -> Tensor:
-    """Memory of that shape, row-major whatever the weights are: kernels see it flat."""
-    return torch.empty_like(weights, memory_format=torch.contiguous_format)
+def outputs(theta: Theta, phase: Phase, into: Theta) -> Theta:
+    """Where each head's first layer goes: `into`, or memory that is row-major, as kernels see it
+    flat."""
+    return {
+        name: into[name]
+        if name in into
+        else torch.empty_like(theta[name], memory_format=torch.contiguous_format)
+        for name in phase.heads
+    }
+
+
+def widened(out: Array, like: Array) -> Array:
+    """Where weights padded to `like` can move: out itself, or memory for `narrow` to copy from."""
+    return out if out.shape == like.shape else np.empty_like(like)
 
 
 def narrow(weights: Array, out: Array) -> None:

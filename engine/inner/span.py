@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from xmg.engine.heads import Theta
-from xmg.engine.inner.direct import empty_like, narrow, rows_of, steps_of
+from xmg.engine.inner.direct import narrow, outputs, rows_of, steps_of, widened
 from xmg.engine.inner.phase import Optimizer, Phase
 from xmg.engine.inner.scratch import kept
 from xmg.engine.inner.tail import take
@@ -33,10 +33,10 @@ def descend(
     layers = {name: _span(phase, name, theta[name], n_steps) for name in phase.heads}
     steps = steps_of(optimizer, n_steps, next(iter(layers.values())).a.dtype)
     rest, losses = take(kernels, theta, phase, layers, steps)
-    outs = {n: into[n] if n in into else empty_like(theta[n]) for n in phase.heads}
+    outs = outputs(theta, phase, into)
     for name, layer in layers.items():
         out = outs[name].numpy()
-        end = out if layer.weights.shape == out.shape else np.empty_like(layer.weights)
+        end = widened(out, layer.weights)
         kernels.end(layer, end)
         narrow(end, out)
     return {**theta, **outs, **rest}, losses

@@ -6,9 +6,10 @@ import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
 from numba import njit, types
+from numba.core.cgutils import for_range_slice
 from numba.extending import intrinsic, overload
 
-LINE: Final = 64  # bytes of a cache line
+_LINE: Final = 64  # bytes of a cache line
 _AHEAD: Final = 8192  # bytes between the line that is copied and the one that is asked for
 Words = npt.NDArray[Any]
 
@@ -25,7 +26,7 @@ def gather(table: Words, rows: npt.NDArray[np.int64], out: Words) -> int:
             return i
     width = table.shape[1] * table.itemsize
     ahead = max(2, _AHEAD // max(width, 1))  # rows
-    whole = width // LINE * LINE // table.itemsize  # words
+    whole = width // _LINE * _LINE // table.itemsize  # words
     for i in range(rows.size):
         copy_lines(out, i, table, rows[i], rows[min(i + ahead, rows.size - 1)], whole)
         for j in range(whole, table.shape[1]):
@@ -62,22 +63,14 @@ def _copy(typing: Any, to: Any, source: Any, ahead: Any, n_bytes: Any) -> Any:
     """Emit the loop over cache lines, each one register where registers are as long."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        index, line = ir.IntType(64), ir.VectorType(ir.IntType(64), LINE // 8)
+        index, line = ir.IntType(64), ir.VectorType(ir.IntType(64), _LINE // 8)
         to, source, ahead, n_bytes = arguments
-        before = builder.block
-        head, body, end = (builder.append_basic_block(name) for name in ("head", "body", "end"))
-        builder.branch(head)
-        builder.position_at_end(head)
-        at = builder.phi(index)
-        at.add_incoming(index(0), before)
-        builder.cbranch(builder.icmp_signed("<", at, n_bytes), body, end)
-        builder.position_at_end(body)
-        _prefetch(builder, builder.add(ahead, at))
-        pointers = [builder.inttoptr(builder.add(x, at), line.as_pointer()) for x in (source, to)]
-        builder.store(builder.load(pointers[0], align=1), pointers[1], align=1)
-        at.add_incoming(builder.add(at, index(LINE)), builder.block)
-        builder.branch(head)
-        builder.position_at_end(end)
+        with for_range_slice(builder, index(0), n_bytes, index(_LINE)) as (at, _):
+            _prefetch(builder, builder.add(ahead, at))
+            read, write = (
+                builder.inttoptr(builder.add(x, at), line.as_pointer()) for x in (source, to)
+            )
+            builder.store(builder.load(read, align=1), write, align=1)
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 4), emit
