@@ -1,7 +1,7 @@
 """A few-shot learner at meta-test: how it starts, and how it moves on k labels per class."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -10,8 +10,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from xmg.engine.compute import one_thread_each
 from xmg.engine.heads import Head, Theta, project, prototypes
+from xmg.engine.inner.choose import SOLVERS, solver_of
+from xmg.engine.inner.phase import Optimizer, Phase
 from xmg.engine.linear_probe import decision, weights_of
+from xmg.engine.objectives import Classification
 from xmg.engine.tasks import Tasks
 
 Start = Literal["class-means", "meta", "logistic"]
@@ -109,23 +113,15 @@ def logits_of(scores: Tensor, setting: Setting, tau: float) -> Tensor:
 
 def _scores(learner: Learner, tasks: Tasks, settings: Sequence[Setting], tau: float) -> Tensor:
     """A task's own head and phi take n_steps Adam steps on the cross-entropy of its support."""
-    x, own = _rows(learner, tasks.x)
+    rows = _rows(learner, tasks.x)
     support, query = (tasks.locate(part).flatten(1) for part in (tasks.support, tasks.query))
     labels, n_way = tasks.support_labels, tasks.support.shape[1]
     chunks = []
     for i in range(0, len(support), _CHUNK):
         part = slice(i, i + _CHUNK)
-        of_support, of_query = (_Rows(x[i], own[i]) for i in (support[part], query[part]))
-        batch = _Batch(learner, of_support, of_query, labels[part], n_way, tau)
-        found: dict[Setting, Tensor] = {}
-        for setting in settings:
-            if setting.start == "logistic":
-                found[setting] = batch.logistic(setting)
-        for begun in dict.fromkeys(s._replace(n_steps=0) for s in settings):
-            if begun.start != "logistic":
-                wanted = [s for s in settings if s._replace(n_steps=0) == begun]
-                found |= _trajectory(batch, wanted)
-        chunks.append(torch.stack([found[setting] for setting in settings]))
+        batch = _Batch(learner, rows.of(support[part]), labels[part], n_way, tau)
+        asked = rows.of(query[part])
+        chunks.append(torch.stack([batch.scores(asked, setting) for setting in settings]))
     return torch.cat(chunks, 1)
 
 
@@ -146,8 +142,8 @@ class Adapted:
     @torch.no_grad()
     def logits(self, x: Tensor) -> Tensor:
         """Of raw rows (U, D), or of sequences (U, L, D + 1): (U, n_way)."""
-        rows = _rows(self.learner, x)
-        return _embed(self.learner.head, self.theta, self.own, rows) @ self.weights + self.bias
+        moved = replace(self.learner, theta={**self.learner.theta, **self.theta})
+        return _beside(_rows(moved, x), self.own) @ self.weights + self.bias
 
 
 def adapt(
@@ -157,16 +153,14 @@ def adapt(
 
     Classes may have different numbers of rows; one without any is never answered.
     """
-    rows = _Rows(*(part[None] for part in _rows(learner, x)))
-    batch = _Batch(learner, rows, rows, labels[None], n_way, tau)
+    rows = _rows(learner, x).of(torch.arange(len(x))[None])
+    batch = _Batch(learner, rows, labels[None], n_way, tau)
+    batch.adapt(setting)
     if setting.start == "logistic":
-        batch.begin(setting)
         z = batch.embed(batch.support)[0].numpy()
         found = weights_of(setting.rate, z, labels.numpy(), n_way)
-        weights, bias = (torch.from_numpy(part).to(rows.x) for part in found)
+        weights, bias = (torch.from_numpy(part).to(x.dtype) for part in found)
     else:
-        for _ in _descend(batch, setting):
-            pass
         weights = batch.phi[0].detach() / tau
         bias = weights.new_zeros(n_way).masked_fill(~_named(labels, n_way), -torch.inf)
     moved = {name: value[0].detach() for name, value in batch.moved.items()}
@@ -174,108 +168,129 @@ def adapt(
 
 
 class _Rows(NamedTuple):
-    """Rows of tasks: x (T, n, d) out of the front, unit rows own (T, n, d')."""
+    """Rows x (..., d) out of the front, their unit embeddings z (..., w) by the head as it starts,
+    and unit rows own (..., d')."""
 
     x: Tensor
+    z: Tensor
     own: Tensor
+
+    def of(self, places: Tensor) -> "_Rows":
+        """The rows at these places, with the shape of places in front."""
+        return _Rows(*(part[places] for part in self))
 
 
 class _Batch:
-    """Tasks that adapt together: support (T, n, d) with labels (T, n), query (T, q, d).
-
-    Tasks share an optimizer but no parameter, and Adam is elementwise: each moves as if alone.
-    """
+    """Tasks that adapt, each alone: support (T, n, d) with labels (T, n)."""
 
     def __init__(
-        self,
-        learner: Learner,
-        support: _Rows,
-        query: _Rows,
-        labels: Tensor,
-        n_way: int,
-        tau: float,
+        self, learner: Learner, support: _Rows, labels: Tensor, n_way: int, tau: float
     ) -> None:
-        n_tasks = len(labels)
-        self.learner, self.labels, self.n_way, self.tau = learner, labels, n_way, tau
-        self.support, self.query = support, query
-        learned = learner.head.learns("target") if learner.head else ()
-        self.start = {n: learner.theta[n].expand(n_tasks, *learner.theta[n].shape) for n in learned}
-        self.moved: Theta = {}
+        self.learner, self.support, self.labels = learner, support, labels
+        self.n_way, self.tau = n_way, tau
+        self.moved: Theta = {}  # each task's own parameters of the head, where these move
         self.weight = 0.0
-        self.phi = torch.empty(0)
+        self.phi = torch.empty(0)  # (T, w, n_way)
 
-    def begin(self, setting: Setting) -> None:
-        """Give every task its head's parameters and phi (T, w, n_way)."""
-        self.moved = {name: value.clone() for name, value in self.start.items()}
-        self.weight = setting.own
+    @torch.enable_grad()
+    def adapt(self, setting: Setting) -> None:
+        """Start as a setting says, and take its steps."""
+        self.moved, self.weight = {}, setting.own
         if setting.start == "meta":
             self.phi = self.learner.theta["phi"].repeat(len(self.labels), 1, 1)
         else:
             self.phi = prototypes(self.embed(self.support), self.labels, self.n_way)
+        if setting.n_steps:
+            alone = self.support.x.dim() == 3 and not setting.own
+            (self._descend_each if alone else self._descend_together)(setting)
 
-    def loss(self) -> Tensor:
+    @torch.no_grad()
+    def scores(self, query: _Rows, setting: Setting) -> Tensor:
+        """Scores of queries (T, q), (T, q, n_way); -inf for a class that no label names."""
+        self.adapt(setting)
+        z = self.embed(query)
+        if setting.start != "logistic":
+            named = _named(self.labels, self.n_way).unsqueeze(1)  # (T, 1, n_way)
+            return (z @ self.phi).masked_fill(~named, -torch.inf)
+        parts = (part.numpy() for part in (self.embed(self.support), self.labels, z))
+        found = [
+            decision("logistic", setting.rate, x, y, asked, self.n_way)
+            for x, y, asked in zip(*parts, strict=True)
+        ]
+        return torch.from_numpy(np.stack(found)).to(query.x)
+
+    def embed(self, rows: _Rows) -> Tensor:
+        """z (T, n, w) of rows, by each task's own head."""
+        if self.moved:
+            rows = rows._replace(z=_embed(self._head, {**self.learner.theta, **self.moved}, rows.x))
+        return _beside(rows, self.weight)
+
+    def _descend_each(self, setting: Setting) -> None:
+        """By the engine's solvers, which hold all of one task near."""
+        n_tasks, optimizer = len(self.labels), Optimizer("adam", setting.rate)
+        self.moved = {n: v.new_empty(n_tasks, *v.shape) for n, v in self._learned().items()}
+
+        def run(e: int) -> None:
+            labels = self.labels[e].expand(setting.n_steps, -1)
+            objective = Classification(labels, self.tau, "target")
+            phase = Phase({"target": self._head}, {"target": self.support.x[e]}, {}, objective)
+            theta = {**self.learner.theta, "phi": self.phi[e]}
+            into = {n: v[e] for n, v in self.moved.items()}
+            solver = SOLVERS[solver_of(phase, optimizer)]
+            found, _ = solver(theta, phase, setting.n_steps, optimizer, into)
+            for name, value in {**into, "phi": self.phi[e]}.items():
+                value.copy_(found[name])
+
+        with one_thread_each(n_tasks) as each:
+            list(each(run, range(n_tasks)))
+
+    def _descend_together(self, setting: Setting) -> None:
+        """Sequences cost less side by side. Tasks share an optimizer but no parameter, and Adam is
+        elementwise: each moves as if alone."""
+        own = {n: v.expand(len(self.labels), *v.shape) for n, v in self._learned().items()}
+        self.moved = {name: value.clone() for name, value in own.items()}
+        leaves = [p.requires_grad_() for p in (*self.moved.values(), self.phi)]
+        optimizer = torch.optim.Adam(leaves, lr=setting.rate, fused=True)
+        for _ in range(setting.n_steps):
+            optimizer.zero_grad()
+            self._loss().backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        for leaf in leaves:
+            leaf.requires_grad_(False)
+
+    def _loss(self) -> Tensor:
         """Sum over tasks of the mean cross-entropy of their supports."""
         logits = self.embed(self.support) @ self.phi / self.tau
         total = F.cross_entropy(logits.flatten(0, 1), self.labels.flatten(), reduction="sum")
         return total / self.labels.shape[1]
 
-    @torch.no_grad()
-    def score(self) -> Tensor:
-        """Scores of the queries, (T, n_way * q, n_way); -inf for a class that no label names."""
-        named = _named(self.labels, self.n_way).unsqueeze(1)  # (T, 1, n_way)
-        return (self.embed(self.query) @ self.phi).masked_fill(~named, -torch.inf)
+    @property
+    def _head(self) -> Head:
+        assert self.learner.head
+        return self.learner.head
 
-    @torch.no_grad()
-    def logistic(self, setting: Setting) -> Tensor:
-        """Scores of the queries by logistic regression on the support's embeddings."""
-        self.begin(setting)
-        parts = self.embed(self.support).numpy(), self.labels.numpy(), self.embed(self.query)
-        found = [
-            decision("logistic", setting.rate, x, y, q.numpy(), self.n_way)
-            for x, y, q in zip(*parts, strict=True)
-        ]
-        return torch.from_numpy(np.stack(found)).to(self.query.x)
-
-    def embed(self, rows: _Rows) -> Tensor:
-        """z (T, n, w) of rows, by each task's own head."""
-        theta = {**self.learner.theta, **self.moved}
-        return _embed(self.learner.head, theta, self.weight, rows)
+    def _learned(self) -> Theta:
+        """Parameters of the head that move, before they do."""
+        return {name: self.learner.theta[name] for name in self._head.learns("target")}
 
 
 def _rows(learner: Learner, x: Tensor) -> _Rows:
-    """What a learner makes of raw rows (U, D) before its head: (U, d), (U, d')."""
+    """What a learner makes of raw rows (U, D) before it adapts."""
     mapped = learner.front(x)
-    own = F.normalize(learner.own(x), dim=-1) if learner.own else mapped.new_empty(len(x), 0)
-    return _Rows(mapped, own)
+    z = _embed(learner.head, learner.theta, mapped)
+    own = F.normalize(learner.own(x), dim=-1) if learner.own else z[:, :0]
+    return _Rows(mapped, z, own)
 
 
-def _embed(head: Head | None, theta: Theta, own: float, rows: _Rows) -> Tensor:
-    x = project(head, theta, "target", rows.x) if head else rows.x
-    z = F.normalize(x, dim=-1)
-    return F.normalize(torch.cat([z, own * rows.own], -1), dim=-1) if own else z
+def _embed(head: Head | None, theta: Theta, x: Tensor) -> Tensor:
+    return F.normalize(project(head, theta, "target", x) if head else x, dim=-1)
+
+
+def _beside(rows: _Rows, own: float) -> Tensor:
+    """Embeddings with the target's own features beside them, of this weight."""
+    return F.normalize(torch.cat([rows.z, own * rows.own], -1), dim=-1) if own else rows.z
 
 
 def _named(labels: Tensor, n_way: int) -> Tensor:
     """Whether labels (..., n) name each class, (..., n_way)."""
     return F.one_hot(labels, n_way).any(-2)
-
-
-def _trajectory(batch: _Batch, wanted: Sequence[Setting]) -> dict[Setting, Tensor]:
-    """Descend once, scoring at each wanted number of steps; settings differ in nothing else."""
-    found: dict[Setting, Tensor] = {}
-    for step in _descend(batch, max(wanted, key=lambda setting: setting.n_steps)):
-        found |= {s: batch.score() for s in wanted if s.n_steps == step}
-    return found
-
-
-def _descend(batch: _Batch, setting: Setting) -> Iterator[int]:
-    """Take a setting's Adam steps; yields the number of steps taken, from 0 on."""
-    batch.begin(setting)
-    leaves = [p.requires_grad_() for p in (*batch.moved.values(), batch.phi)]
-    optimizer = torch.optim.Adam(leaves, lr=setting.rate, fused=True)
-    for step in range(setting.n_steps):
-        yield step
-        optimizer.zero_grad()
-        batch.loss().backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    yield setting.n_steps
