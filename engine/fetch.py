@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 from time import perf_counter
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -20,11 +19,11 @@ from torch import Tensor
 from xmg.cache import FeatureFile, XmgError
 from xmg.cache.pairs import Rows
 from xmg.engine.disk import Loading, bring, learn, loading_of
-from xmg.engine.kernels.gather import gather
+from xmg.engine.kernels.gather import gather, gather_together, n_within
 
 _WORDS: Final = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 _FRAMES: Final = 128
-_THREAD_BYTES: Final = 1 << 22  # what a thread must copy to be worth waking
+_THREAD_BYTES: Final = 1 << 20  # what a thread must copy to be worth waking
 Words = npt.NDArray[Any]
 
 
@@ -147,7 +146,7 @@ def _table_of(file: FeatureFile) -> _Table:
 
 
 def _gather(words: Words, rows: Rows, target: Words, n_threads: int) -> int:
-    """Gather in slices of the batch, one for each thread; returns as the kernel does.
+    """Gather by so many threads; returns as the kernel does.
 
     Plain threads: Numba's own abort the process where two threads of a program use them at once,
     and do not survive a fork.
@@ -155,13 +154,16 @@ def _gather(words: Words, rows: Rows, target: Words, n_threads: int) -> int:
     if n_threads == 1:
         found: int = gather(words, rows, target)
         return found
-    bounds = [rows.size * i // n_threads for i in range(n_threads + 1)]
-    first, *others = (slice(a, b) for a, b in pairwise(bounds))
-    pool = _copiers(os.getpid())
-    later = [pool.submit(gather, words, rows[part], target[part]) for part in others]
-    done = [gather(words, rows[first], target[first]), *(future.result() for future in later)]
-    ends = (start + n for start, n in zip(bounds, done, strict=False))
-    return next((end for end, stop in zip(ends, bounds[1:], strict=True) if end < stop), rows.size)
+    done: int = n_within(words, rows)
+    if done == rows.size:
+        pool, taken = _copiers(os.getpid()), np.zeros(1, np.int64)
+        work = words, rows, target, taken
+        others = [pool.submit(gather_together, *work) for _ in range(n_threads - 1)]
+        gather_together(*work)
+        for other in others:
+            if not other.cancel():  # it has begun
+                other.result()
+    return done
 
 
 @cache

@@ -22,7 +22,7 @@ from xmg.cache import FeatureFile, XmgError
 from xmg.engine import disk
 from xmg.engine.episodes import draw_tasks
 from xmg.engine.fetch import fetch, fetch_stored, n_threads_for
-from xmg.engine.kernels.gather import gather
+from xmg.engine.kernels.gather import gather, gather_together, take
 from xmg.engine.pool import pool_of
 
 WORDS = [np.uint8, np.uint16, np.uint32, np.uint64]
@@ -81,7 +81,42 @@ def test_any_number_of_threads(tmp_path_factory, rows, n_threads):
 
 def test_threads_pay_only_for_large_batches(monkeypatch):
     monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 4)
-    assert [n_threads_for(mib << 20) for mib in (0, 4, 8, 12, 99)] == [1, 1, 2, 3, 4]
+    assert [n_threads_for(mib << 20) for mib in (0, 1, 2, 3, 99)] == [1, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("n_threads", [1, 4])
+def test_threads_share_the_rows_of_a_large_batch(n_threads):
+    """Each piece is taken once, whoever comes first; a thread that comes late takes none."""
+    rng = np.random.default_rng(0)
+    table, rows = rng.integers(0, 2**60, (900, 1024)).astype(np.uint64), rng.integers(0, 900, 3000)
+    out, taken = np.zeros((3000, 1024), np.uint64), np.zeros(1, np.int64)
+    with ThreadPoolExecutor(n_threads) as pool:
+        for future in [pool.submit(gather_together, table, rows, out, taken) for _ in range(4)]:
+            future.result()
+    npt.assert_array_equal(out, table[rows])
+    assert taken[0] >= 3000
+    out[:] = 7
+    gather_together(table, rows, out, taken)
+    assert (out == 7).all()
+
+
+def test_numbers_are_taken_once_by_many_threads():
+    taken = np.zeros(1, np.int64)
+    with ThreadPoolExecutor(8) as pool:
+        futures = [pool.submit(_all_taken, taken, 20_000) for _ in range(8)]
+        found = np.concatenate([future.result() for future in futures])
+    npt.assert_array_equal(np.sort(found), np.arange(20_000))
+
+
+@numba.njit(nogil=True)
+def _all_taken(taken, stop):
+    """What one thread gets by taking until nothing is left."""
+    found = [0 for _ in range(0)]
+    while True:
+        number = take(taken, 1)
+        if number >= stop:
+            return np.array(found, np.int64)
+        found.append(number)
 
 
 def test_two_threads_of_a_program_fetch_at_once(tmp_path):
