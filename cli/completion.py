@@ -19,7 +19,9 @@ SYSTEMS: Final = (
     "shared-target-labels",
     "reconstruct",
     "weak-labels",
+    "set-classifier",
     "oracle",
+    "target-classifier",
 )
 _PREFIXES: Final = ("hf:", "timm:", "torchvision:")
 

@@ -23,7 +23,9 @@ SystemName = Literal[
     "shared-target-labels",
     "reconstruct",
     "weak-labels",
+    "set-classifier",
     "oracle",
+    "target-classifier",
 ]
 Start = Literal["best", "cca", "procrustes", "identity", "random"]
 Share = Annotated[float, Field(gt=0, le=1)]

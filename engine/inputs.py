@@ -9,6 +9,7 @@ from torch import Tensor
 from xmg.cache.pairs import Rows
 from xmg.engine.config import Config
 from xmg.engine.episodes import classes_of_task, draw_pairs, draw_shared_negatives, draw_tasks
+from xmg.engine.pool import Pool
 from xmg.engine.streams import Stream, key_of
 from xmg.engine.views import MetaTrain, TargetOnly, View, WithTargetLabels
 
@@ -39,6 +40,7 @@ class Episode:
     stacked: bool = False  # whether rows lead with a dimension of tasks
     target_shots: Tensor = field(default_factory=_none)  # (n_way * k, d_t), class by class
     classes: Tensor = field(default_factory=_none)  # (n_way * k,), of all source classes
+    target_classes: Tensor = field(default_factory=_none)  # the same of the target's shots
 
     @property
     def n_pairs(self) -> int:
@@ -61,14 +63,15 @@ class Drawn:
     n_sets: int = 0
     target_shots: Rows = field(default_factory=_no_rows)
     classes: Rows = field(default_factory=_no_rows)
+    target_classes: Rows = field(default_factory=_no_rows)
 
 
 def draw_rows(view: View, config: Config, i: int) -> Drawn:
     """Draw the rows of task i, of all that a view shows."""
     if isinstance(view, WithTargetLabels):
-        return replace(draw_rows(view.train, config, i), target_shots=_target(view, config, i))
+        return _with_target(draw_rows(view.train, config, i), view.target, config, i)
     if isinstance(view, TargetOnly):
-        return Drawn(target_shots=_target(view, config, i))
+        return _with_target(Drawn(), view.target, config, i)
     assert isinstance(view, MetaTrain)
     n_sets = min(config.n_sets, len(view.sets))
     k_pairs = 1 if config.sets == "id" and not config.concepts else config.k_pairs
@@ -85,12 +88,14 @@ def draw_rows(view: View, config: Config, i: int) -> Drawn:
     return Drawn(source, target, shots.ravel(), n_sets, classes=classes)
 
 
-def _target(view: TargetOnly | WithTargetLabels, config: Config, i: int) -> Rows:
-    """Target rows of task i, group by group: as many as a task of n_way classes has."""
-    n_way = min(config.n_way, len(view.target.classes))
+def _with_target(drawn: Drawn, pool: Pool, config: Config, i: int) -> Drawn:
+    """With target rows of task i, group by group: as many as a task of n_way classes has."""
+    n_way = min(config.n_way, len(pool.classes))
     k = config.n_way * config.n_shots // n_way
     key = key_of(config.seed, Stream.TARGET)
-    return draw_tasks(view.target, key, i, (1, n_way, k, 0))[0].ravel()
+    rows, _ = draw_tasks(pool, key, i, (1, n_way, k, 0))
+    classes = classes_of_task(pool, key, i, n_way).repeat(k)
+    return replace(drawn, target_shots=rows.ravel(), target_classes=classes)
 
 
 def labels_of(config: Config) -> Tensor:

@@ -70,6 +70,11 @@ def classify_all(episode: Episode, config: Config) -> Phase:
     return _classify("source", episode.shots, episode.classes, config, "classes")
 
 
+def classify_all_target(episode: Episode, config: Config) -> Phase:
+    """The same of all the target's classes, or groups: e_t and `classes`."""
+    return _classify("target", episode.target_shots, episode.target_classes, config, "classes")
+
+
 def _classify(
     name: str, rows: Tensor, labels: Tensor, config: Config, classifier: str = "phi"
 ) -> Phase:

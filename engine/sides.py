@@ -88,7 +88,11 @@ class Sides:
                 classes=torch.from_numpy(drawn.classes),
             )
         if drawn.target_shots.size:
-            found = replace(found, target_shots=self.target.read(drawn.target_shots))
+            found = replace(
+                found,
+                target_shots=self.target.read(drawn.target_shots),
+                target_classes=torch.from_numpy(drawn.target_classes),
+            )
         return found
 
     def stacked(self, drawn: Sequence[Drawn], config: Config) -> Episode:

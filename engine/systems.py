@@ -29,7 +29,9 @@ TRAINED: dict[str, Trained] = {
     "shared-target-labels": shared.SHARED_LABELS,
     "reconstruct": unimodal.RECONSTRUCT,
     "weak-labels": unimodal.WEAK_LABELS,
+    "set-classifier": unimodal.SET_CLASSIFIER,
     "oracle": unimodal.ORACLE,
+    "target-classifier": unimodal.TARGET_CLASSIFIER,
 }
 
 CLOSED_FORM: dict[str, ClosedForm] = {

@@ -1,6 +1,9 @@
-"""Meta-learning in the target modality alone: unsupervised, and the oracle.
+"""Learning in the target modality alone: unsupervised, by the pairs' sets, and by target labels.
 
-Rows of the CROMA paper's tables (arXiv:2012.02813). None of them can open the source file.
+Meta-learning is what rows of the CROMA paper's tables do (arXiv:2012.02813). Ordinary classifiers
+of all classes, whose features then serve new ones, are the rivals that it has to beat (Chen, Liu,
+Kira, Wang, Huang, "A Closer Look at Few-shot Classification", ICLR 2019). No system here can open
+the source file.
 """
 
 import torch
@@ -12,7 +15,7 @@ from xmg.engine.meta_learn import Stage
 from xmg.engine.methods.shared import CLASSIFY_TARGET
 from xmg.engine.methods.system import Trained, target_labels, target_sets, unlabelled
 from xmg.engine.mining.clusters import default_n_sets
-from xmg.engine.phases import reconstruct
+from xmg.engine.phases import classify_all_target, reconstruct
 from xmg.engine.pool import check_groups, pool_by_labels, with_at_least
 from xmg.engine.problem import Problem
 from xmg.engine.starts import alone, generator
@@ -24,6 +27,12 @@ def start(view: TargetOnly, fronts: Fronts, config: Config) -> Theta:
     """The target's head."""
     check_groups(view.target, config, config.n_way)
     return alone(fronts.target, config)
+
+
+def start_classifier(view: TargetOnly, fronts: Fronts, config: Config) -> Theta:
+    """The same with a classifier of all groups."""
+    classes = torch.zeros(config.width, len(view.target.classes))
+    return {**start(view, fronts, config), "classes": classes}
 
 
 def start_decoder(view: TargetOnly, fronts: Fronts, config: Config) -> Theta:
@@ -52,6 +61,8 @@ def pseudo_classes(problem: Problem, config: Config) -> TargetOnly:
     return TargetOnly(with_at_least(pool, config.n_shots))
 
 
+CLASSIFY_ALL = Stage("classify", classify_all_target, lambda c: c.classify_rate, ordinary=True)
+
 RECONSTRUCT = Trained(
     "unsupervised meta-learning (reconstruct)",
     unlabelled,
@@ -61,4 +72,10 @@ RECONSTRUCT = Trained(
 WEAK_LABELS = Trained(
     "unsupervised meta-learning (weak labels)", pseudo_classes, start, (CLASSIFY_TARGET,)
 )
+SET_CLASSIFIER = Trained(
+    "classifier of the pairs' sets", target_sets, start_classifier, (CLASSIFY_ALL,)
+)
 ORACLE = Trained("oracle: target labels", target_labels, start, (CLASSIFY_TARGET,))
+TARGET_CLASSIFIER = Trained(
+    "classifier: target labels", target_labels, start_classifier, (CLASSIFY_ALL,)
+)

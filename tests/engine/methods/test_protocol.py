@@ -23,10 +23,11 @@ from xmg.engine.tasks import test_tasks as frozen_tasks
 from xmg.engine.train import meta_train
 from xmg.engine.views import MetaTest, Nothing, TargetOnly
 
-READ_LABELS = {"oracle", "shared-target-labels"}
+READ_LABELS = {"oracle", "target-classifier", "shared-target-labels"}
 UNIMODAL = {
-    "reconstruct", "weak-labels", "oracle", "pre-training", "class-mean", "class-mean-whitened",
-    "class-mean-within", "simpleshot", "logistic-probe", "ridge-probe",
+    "reconstruct", "weak-labels", "set-classifier", "oracle", "target-classifier", "pre-training",
+    "class-mean", "class-mean-whitened", "class-mean-within", "simpleshot", "logistic-probe",
+    "ridge-probe",
 }  # fmt: skip
 CONCEPTS = """
 validation = ["c03", "c04", "c05"]

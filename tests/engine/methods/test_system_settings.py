@@ -11,7 +11,7 @@ from xmg.engine.systems import TRAINED
 from xmg.engine.train import meta_train
 
 SHARED = [name for name in TRAINED if name.startswith("shared")]
-UNIMODAL = ["reconstruct", "weak-labels", "oracle"]
+UNIMODAL = ["reconstruct", "weak-labels", "set-classifier", "oracle", "target-classifier"]
 PLAIN = [name for name in TRAINED if name not in (*SHARED, *UNIMODAL)]
 
 
@@ -85,10 +85,8 @@ def test_an_oracle_of_one_class_is_refused(tmp_path):
         "align-meta-classify",
         "align-classify",
         "align-classify-adversarial",
-        "oracle",
         "align-classify-cycle",
-        "reconstruct",
-        "weak-labels",
+        *UNIMODAL,
         *SHARED,
     ],
 )

@@ -3,9 +3,11 @@
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import synthetic
 import torch
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from xmg.cache import XmgError
 from xmg.engine.evaluate import evaluate
@@ -20,6 +22,10 @@ from xmg.engine.train import meta_train
 ALIGNED = ("croma", "align-meta-classify", "align-classify")
 BY_HALF = ("align-classify-cycle", "shared-align")  # through less: a cycle, the source's width
 MAPS = ("cca", "csa", "ridge-map")
+CLASSIFIERS = {  # sets of one pair each would teach nothing
+    "set-classifier": {"sets": "label", "classify_rate": 1e-2},
+    "target-classifier": {"classify_rate": 1e-2},
+}
 WITHOUT_PAIRS = ("pre-training", "class-mean", "simpleshot")
 
 
@@ -39,7 +45,8 @@ def found(tmp_path_factory):
     for name, system in CLOSED_FORM.items():
         candidates[name] = system.candidates(system.view(problem, config), config)
     for name in TRAINED:
-        own = config.model_copy(update={"system": name})
+        further = CLASSIFIERS.get(name, {})
+        own = config.model_copy(update={"system": name, **further})
         meta_train(own, folder / name)
         state = load_state(folder / name / LAST)
         candidates[name] = [learner(state.theta, state.fronts, own)]
@@ -58,7 +65,17 @@ def found(tmp_path_factory):
         nearest=nearest,
         metrics=metrics,
         source=source,
+        discriminants=discriminants(problem, config, tasks),
     )
+
+
+def discriminants(problem, config, tasks):
+    """Accuracy of class means in scikit-learn's discriminant space of all labelled target rows."""
+    pool = TRAINED["oracle"].view(problem, config).target
+    labels = np.repeat(np.arange(len(pool.classes)), pool.sizes)
+    lda = LinearDiscriminantAnalysis().fit(pool.file.features[pool.rows], labels)
+    space = Learner(lambda rows: torch.from_numpy(lda.transform(rows.numpy())).float())
+    return accuracies(space, tasks, [CLASS_MEANS], 1.0).mean().item()
 
 
 @pytest.mark.parametrize("name", (*ALIGNED, *MAPS))
@@ -79,9 +96,16 @@ def test_without_pairs_there_is_no_profit(found, name):
     assert found.accuracy[name] < found.source - 0.25
 
 
-@pytest.mark.parametrize("name", ["oracle", "weak-labels", "reconstruct"])
+@pytest.mark.parametrize(
+    "name", ["oracle", "target-classifier", "set-classifier", "weak-labels", "reconstruct"]
+)
 def test_what_learns_from_target_rows_beats_raw_class_means(found, name):
     assert found.accuracy[name] > found.accuracy["class-mean"] + 0.1
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_a_classifier_of_all_classes_finds_what_linear_discriminants_do(found, name):
+    assert found.nearest[name] > found.discriminants - 0.05
 
 
 def test_source_samples_of_new_classes_help_most(found):
@@ -192,4 +216,4 @@ def test_an_unknown_system():
 
 
 def test_titles_differ():
-    assert len({system.title for system in SYSTEMS.values()}) == len(SYSTEMS) == 25
+    assert len({system.title for system in SYSTEMS.values()}) == len(SYSTEMS) == 27
