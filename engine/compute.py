@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 import torch
@@ -29,10 +30,9 @@ def one_thread_each(n_tasks: int) -> Iterator[Each]:
     """Give a `map` that runs up to n_tasks calls side by side, each on a thread of its own.
 
     As many as torch has threads; inside the block none of its operations takes more than one,
-    since small products lose more by sharing than they gain.
+    since small products lose more by sharing than they gain. Callers may overlap.
     """
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    n_threads = _alone.enter()
     try:
         if min(n_tasks, n_threads) == 1:
             yield map
@@ -41,4 +41,30 @@ def one_thread_each(n_tasks: int) -> Iterator[Each]:
         with ThreadPoolExecutor(min(n_tasks, n_threads), "xmg-task", flush, (True,)) as pool:
             yield pool.map
     finally:
-        torch.set_num_threads(n_threads)
+        _alone.leave()
+
+
+class _Alone:
+    """Callers that want torch on one thread; it counts threads anew in each thread that calls it,
+    and one that is started meanwhile would take their 1 for what it had before."""
+
+    def __init__(self) -> None:
+        self._lock, self._n_inside, self._n_threads = Lock(), 0, 1
+
+    def enter(self) -> int:
+        """Returns how many threads torch had before anyone was here."""
+        with self._lock:
+            if not self._n_inside:
+                self._n_threads = torch.get_num_threads()
+            self._n_inside += 1
+            torch.set_num_threads(1)
+            return self._n_threads
+
+    def leave(self) -> None:
+        """Give the caller its threads back."""
+        with self._lock:
+            self._n_inside -= 1
+            torch.set_num_threads(self._n_threads)
+
+
+_alone = _Alone()

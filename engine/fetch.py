@@ -159,9 +159,12 @@ def _gather(words: Words, rows: Rows, target: Words, n_threads: int) -> int:
         pool, taken = _copiers(os.getpid()), np.zeros(1, np.int64)
         work = words, rows, target, taken
         others = [pool.submit(gather_together, *work) for _ in range(n_threads - 1)]
-        gather_together(*work)
-        for other in others:
-            if not other.cancel():  # it has begun
+        try:
+            gather_together(*work)
+        finally:
+            taken[0] = rows.size  # after an interruption too nobody goes on
+            begun = [other for other in others if not other.cancel()]
+            for other in begun:
                 other.result()
     return done
 

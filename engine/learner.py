@@ -49,7 +49,8 @@ RATES = (1e-3, 1e-2)
 STEPS = 20
 STRENGTHS = (10.0, 100.0, 1.0, 1000.0)  # C of logistic regression, the likeliest first
 OWN = (4.0, 2.0, 1.0, 0.5, 0.0)  # leaning on them is plainest: alignment has to show its worth
-_CHUNK = 40  # tasks adapted together; bounds memory
+_CHUNK = 40  # tasks whose moved heads are held at once; bounds memory
+_ROWS = 512  # embedded at once; bounds memory where they are sequences
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,7 @@ def adapt(
     if setting.start == "logistic":
         z = batch.embed(batch.support)[0].numpy()
         found = weights_of(setting.rate, z, labels.numpy(), n_way)
-        weights, bias = (torch.from_numpy(part).to(x.dtype) for part in found)
+        weights, bias = (torch.from_numpy(part).to(rows.z) for part in found)
     else:
         weights = batch.phi[0].detach() / tau
         bias = weights.new_zeros(n_way).masked_fill(~_named(labels, n_way), -torch.inf)
@@ -196,12 +197,15 @@ class _Batch:
     def adapt(self, setting: Setting) -> None:
         """Start as a setting says, and take its steps."""
         self.moved, self.weight = {}, setting.own
+        if setting.start == "logistic":
+            return
         if setting.start == "meta":
             self.phi = self.learner.theta["phi"].repeat(len(self.labels), 1, 1)
         else:
             self.phi = prototypes(self.embed(self.support), self.labels, self.n_way)
         if setting.n_steps:
-            alone = self.support.x.dim() == 3 and not setting.own
+            vectors = self.support.x.dim() == 3
+            alone = self.learner.head and vectors and not setting.own
             (self._descend_each if alone else self._descend_together)(setting)
 
     @torch.no_grad()
@@ -226,7 +230,8 @@ class _Batch:
         return _beside(rows, self.weight)
 
     def _descend_each(self, setting: Setting) -> None:
-        """By the engine's solvers, which hold all of one task near."""
+        """By the engine's solvers, which hold all of one task near and know no features of the
+        target's own."""
         n_tasks, optimizer = len(self.labels), Optimizer("adam", setting.rate)
         self.moved = {n: v.new_empty(n_tasks, *v.shape) for n, v in self._learned().items()}
 
@@ -245,8 +250,8 @@ class _Batch:
             list(each(run, range(n_tasks)))
 
     def _descend_together(self, setting: Setting) -> None:
-        """Sequences cost less side by side. Tasks share an optimizer but no parameter, and Adam is
-        elementwise: each moves as if alone."""
+        """By autograd, which sequences keep busy only side by side. Tasks share an optimizer but no
+        parameter, and Adam is elementwise: each moves as if alone."""
         own = {n: v.expand(len(self.labels), *v.shape) for n, v in self._learned().items()}
         self.moved = {name: value.clone() for name, value in own.items()}
         leaves = [p.requires_grad_() for p in (*self.moved.values(), self.phi)]
@@ -271,13 +276,15 @@ class _Batch:
 
     def _learned(self) -> Theta:
         """Parameters of the head that move, before they do."""
-        return {name: self.learner.theta[name] for name in self._head.learns("target")}
+        learns = self.learner.head.learns("target") if self.learner.head else ()
+        return {name: self.learner.theta[name] for name in learns}
 
 
 def _rows(learner: Learner, x: Tensor) -> _Rows:
     """What a learner makes of raw rows (U, D) before it adapts."""
     mapped = learner.front(x)
-    z = _embed(learner.head, learner.theta, mapped)
+    parts = torch.split(mapped, _ROWS)
+    z = torch.cat([_embed(learner.head, learner.theta, part) for part in parts])
     own = F.normalize(learner.own(x), dim=-1) if learner.own else z[:, :0]
     return _Rows(mapped, z, own)
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Hashable
 from threading import local
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from torch import Tensor
 
 T = TypeVar("T")
+_MOST: Final = 32  # kept by a thread: a loop uses about twenty
 _kept = local()
 
 
@@ -16,8 +17,13 @@ def scratch(use: str, like: Tensor) -> Tensor:
 
 
 def kept(key: Hashable, make: Callable[[], T]) -> T:
-    """What `make` made when a thread first asked by this key; the key tells all it depends on."""
+    """What `make` made when a thread first asked by this key; the key tells all it depends on.
+
+    What was not asked for longest is let go, as shapes may be of any number.
+    """
     made: dict[Hashable, T] = _kept.__dict__.setdefault("made", {})
-    if key not in made:
-        made[key] = make()
-    return made[key]
+    found = made.pop(key) if key in made else make()
+    made[key] = found  # the last in order
+    if len(made) > _MOST:
+        del made[next(iter(made))]
+    return found

@@ -79,6 +79,22 @@ def test_any_number_of_threads(tmp_path_factory, rows, n_threads):
     npt.assert_array_equal(fetch_stored(file, rows, n_threads=n_threads).numpy(), x[rows])
 
 
+@pytest.mark.parametrize("wrong", [None, 0, 700])
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_batches_of_many_pieces(tmp_path, n_threads, wrong):
+    """Of large rows a piece is a few; where a row is not there, nothing is written."""
+    file, x = write(tmp_path, dim=40_000)
+    rows, out = np.arange(701) % 9, torch.full((701, 40_000), 7.0, dtype=torch.float16)
+    if wrong is None:
+        fetch_stored(file, rows, out, n_threads)
+        npt.assert_array_equal(out.numpy(), x[rows])
+        return
+    rows[wrong] = 9
+    with pytest.raises(XmgError, match="row 9 was"):
+        fetch_stored(file, rows, out, n_threads)
+    assert (out == 7).all()
+
+
 def test_threads_pay_only_for_large_batches(monkeypatch):
     monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 4)
     assert [n_threads_for(mib << 20) for mib in (0, 1, 2, 3, 99)] == [1, 1, 2, 3, 4]

@@ -1,5 +1,6 @@
 import inspect
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import numpy.testing as npt
@@ -12,8 +13,9 @@ from sklearn.preprocessing import normalize
 
 from xmg.engine import learner as learners
 from xmg.engine.evaluate import select, validation_accuracy
-from xmg.engine.heads import Linear
-from xmg.engine.learner import CLASS_MEANS, Learner, Setting, accuracies, settings_of
+from xmg.engine.heads import MLP, Linear, Residual, Through, project
+from xmg.engine.learner import CLASS_MEANS, Learner, Setting, accuracies, adapt, settings_of
+from xmg.engine.lstm import LSTM
 from xmg.engine.tasks import Tasks
 from xmg.engine.views import MetaTest
 
@@ -77,7 +79,118 @@ def test_batched_adaptation_equals_each_task_alone(monkeypatch, chunk):
     assert len(np.unique(np.round(np.mean(expected, 1), 6))) > 2  # the settings do differ
 
 
-def test_trajectories_do_not_disturb_each_other():
+HEADS = {
+    "linear": Linear(),
+    "bias": Linear(bias=True),
+    "mlp": MLP(hidden=11),
+    "residual": Residual(rank=2),
+    "through": Through("source"),
+    "lstm": LSTM(hidden=3),
+}
+
+
+def started(head, dtype, n_way, dim=5, width=4):
+    """A learner with this head; of sequences, rows have a column that marks frames."""
+    rng = torch.Generator().manual_seed(1)
+    deep = 6 if isinstance(head, Through) else width
+    start = torch.randn(dim + isinstance(head, LSTM), deep, generator=rng, dtype=dtype)
+    theta = head.begin("target", start, rng)
+    theta = {
+        n: v + 0.1 * torch.randn(v.shape, generator=rng, dtype=dtype) for n, v in theta.items()
+    }
+    theta["source"] = torch.randn(deep, width, generator=rng, dtype=dtype)
+    theta["phi"] = torch.randn(width, n_way, generator=rng, dtype=dtype)
+    return Learner(lambda x: x, head, theta, lambda x: x.flatten(1)[:, :3])
+
+
+def plain_scores(learner, tasks, setting, e):
+    """Scores of one task by a plain PyTorch loop on autograd."""
+    n_way = tasks.support.shape[1]
+    support, query = (features(tasks, part[e].ravel()) for part in (tasks.support, tasks.query))
+    labels = tasks.support_labels[e]
+    learnt = {n: learner.theta[n].clone().requires_grad_() for n in learner.head.learns("target")}
+
+    def embed(x):
+        z = F.normalize(project(learner.head, {**learner.theta, **learnt}, "target", x), dim=-1)
+        own = setting.own * F.normalize(learner.own(x), dim=-1)
+        return F.normalize(torch.cat([z, own], -1), dim=-1) if setting.own else z
+
+    phi = learner.theta["phi"].clone()
+    if setting.start == "class-means":
+        phi = F.normalize(embed(support).T @ F.one_hot(labels, n_way).to(phi), dim=0).detach()
+    phi.requires_grad_()
+    optimizer = torch.optim.Adam([*learnt.values(), phi], lr=setting.rate)
+    for _ in range(setting.n_steps):
+        optimizer.zero_grad()
+        F.cross_entropy(embed(support) @ phi / TAU, labels).backward()
+        optimizer.step()
+    unnamed = [c for c in range(n_way) if c not in labels]
+    scores = (embed(query) @ phi).detach()
+    scores[:, unnamed] = -torch.inf
+    return scores
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("head", HEADS)
+def test_scores_of_every_head_are_those_of_a_plain_loop(head, dtype, n_threads):
+    tasks, rng = some_tasks(n_tasks=4, k=3), np.random.default_rng(2)
+    labels = rng.integers(0, 3, (4, 9))
+    labels[1] = rng.integers(0, 2, 9)  # nothing names the last class
+    x = tasks.x.to(dtype)
+    if head == "lstm":
+        frames = torch.stack([x, x.flip(-1), 2 * x], 1)
+        x = torch.cat([frames, torch.ones(len(x), 3, 1, dtype=dtype)], -1)
+    tasks = replace(tasks, labels=labels, x=x)
+    learner = started(HEADS[head], dtype, 3)
+    before = {name: value.clone() for name, value in learner.theta.items()}
+    starts = product(("class-means", "meta"), (0, 1, 6))
+    settings = [Setting(start, 0.02, n, own) for start, n in starts for own in (0.0, 0.5)
+                if start == "class-means" or not own]  # fmt: skip
+    threads = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        with torch.no_grad():
+            found = learner.scores(tasks, settings, TAU)
+        assert torch.get_num_threads() == n_threads
+    finally:
+        torch.set_num_threads(threads)
+    for setting, scores in zip(settings, found, strict=True):
+        expected = torch.stack([plain_scores(learner, tasks, setting, e) for e in range(4)])
+        close = (
+            {"rtol": 1e-9, "atol": 1e-9} if dtype == torch.float64 else {"rtol": 0, "atol": 2e-4}
+        )
+        torch.testing.assert_close(scores, expected, **close)
+    assert all(torch.equal(learner.theta[name], value) for name, value in before.items())
+
+
+def test_rows_may_be_embedded_in_parts(monkeypatch):
+    tasks, learner = some_tasks(), moving()
+    whole = learner.scores(tasks, [CLASS_MEANS], TAU)
+    monkeypatch.setattr(learners, "_ROWS", 7)
+    torch.testing.assert_close(learner.scores(tasks, [CLASS_MEANS], TAU), whole)
+
+
+def test_without_a_head_the_classifier_alone_moves():
+    tasks = some_tasks()
+    still, moved = (
+        Learner(lambda x: x).scores(tasks, [CLASS_MEANS._replace(rate=0.1, n_steps=n)], TAU)
+        for n in (0, 5)
+    )
+    assert not torch.allclose(still, moved)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64, torch.uint8])
+def test_raw_rows_may_be_of_another_type_than_what_the_front_makes_of_them(dtype):
+    x = (10 * torch.rand(12, 5, generator=torch.Generator().manual_seed(0))).to(dtype)
+    learner = replace(moving(), front=lambda x: x.double())
+    for start in ("class-means", "logistic"):
+        setting = Setting(start, 1.0, 0)
+        adapted = adapt(learner, x, torch.arange(12) % 3, 3, setting, TAU)
+        assert adapted.logits(x).shape == (12, 3)
+
+
+def test_settings_do_not_disturb_each_other():
     tasks, learner = some_tasks(), moving()
     before = learner.theta["target"].clone(), learner.theta["phi"].clone()
     settings = settings_of(learner)

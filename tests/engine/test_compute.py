@@ -1,0 +1,64 @@
+"""Threads and memory of the numerical loops."""
+
+from threading import Barrier, Thread
+
+import pytest
+import torch
+
+from xmg.engine.compute import one_thread_each
+from xmg.engine.inner import scratch
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_callers_that_overlap_leave_torch_its_threads(two_threads):
+    """One enters, another thread starts and enters, the first leaves, the second leaves."""
+    second_is_in, first_is_out = Barrier(2), Barrier(2)
+    found = []
+
+    def second():
+        with one_thread_each(3) as each:
+            found.extend([torch.get_num_threads(), *each(lambda i: 2 * i, range(3))])
+            second_is_in.wait()
+            first_is_out.wait()
+        found.append(torch.get_num_threads())
+
+    other = Thread(target=second)
+    with one_thread_each(3):
+        assert torch.get_num_threads() == 1
+        other.start()
+        second_is_in.wait()
+    assert torch.get_num_threads() == 2
+    first_is_out.wait()
+    other.join()
+    assert found == [1, 0, 2, 4, 2]
+    later = Thread(target=lambda: found.append(torch.get_num_threads()))
+    later.start()
+    later.join()
+    assert found[-1] == torch.get_num_threads() == 2
+
+
+def test_threads_come_back_after_an_error(two_threads):
+    with pytest.raises(ZeroDivisionError), one_thread_each(2) as each:
+        list(each(lambda i: 1 / i, [1, 0]))
+    assert torch.get_num_threads() == 2
+
+
+def test_a_thread_keeps_what_it_asked_for_last():
+    made = []
+
+    def ask(key):
+        return scratch.kept(("test", key), lambda: made.append(key) or key)
+
+    for key in range(100):
+        assert ask(key) == key
+        assert ask("hot") == "hot"
+    assert made.count("hot") == 1 and len(made) == 101
+    assert ask(99) == 99 and len(made) == 101
+    assert ask(0) == 0 and len(made) == 102  # it was let go
