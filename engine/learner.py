@@ -114,7 +114,8 @@ def logits_of(scores: Tensor, setting: Setting, tau: float) -> Tensor:
 
 def _scores(learner: Learner, tasks: Tasks, settings: Sequence[Setting], tau: float) -> Tensor:
     """A task's own head and phi take n_steps Adam steps on the cross-entropy of its support."""
-    rows = _rows(learner, tasks.x)
+    parts = [_rows(learner, part) for part in torch.split(tasks.x, _ROWS)]
+    rows = _Rows(*map(torch.cat, zip(*parts, strict=True)))
     support, query = (tasks.locate(part).flatten(1) for part in (tasks.support, tasks.query))
     labels, n_way = tasks.support_labels, tasks.support.shape[1]
     chunks = []
@@ -283,8 +284,7 @@ class _Batch:
 def _rows(learner: Learner, x: Tensor) -> _Rows:
     """What a learner makes of raw rows (U, D) before it adapts."""
     mapped = learner.front(x)
-    parts = torch.split(mapped, _ROWS)
-    z = torch.cat([_embed(learner.head, learner.theta, part) for part in parts])
+    z = _embed(learner.head, learner.theta, mapped)
     own = F.normalize(learner.own(x), dim=-1) if learner.own else z[:, :0]
     return _Rows(mapped, z, own)
 
