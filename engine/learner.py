@@ -227,19 +227,22 @@ class _Batch:
     def embed(self, rows: _Rows) -> Tensor:
         """z (T, n, w) of rows, by each task's own head."""
         if self.moved:
-            rows = rows._replace(z=_embed(self._head, {**self.learner.theta, **self.moved}, rows.x))
+            theta = {**self.learner.theta, **self.moved}
+            rows = rows._replace(z=_embed(self.learner.head, theta, rows.x))
         return _beside(rows, self.weight)
 
     def _descend_each(self, setting: Setting) -> None:
         """By the engine's solvers, which hold all of one task near and know no features of the
         target's own."""
-        n_tasks, optimizer = len(self.labels), Optimizer("adam", setting.rate)
+        assert self.learner.head
+        heads, optimizer = {"target": self.learner.head}, Optimizer("adam", setting.rate)
+        n_tasks = len(self.labels)
         self.moved = {n: v.new_empty(n_tasks, *v.shape) for n, v in self._learned().items()}
 
         def run(e: int) -> None:
             labels = self.labels[e].expand(setting.n_steps, -1)
             objective = Classification(labels, self.tau, "target")
-            phase = Phase({"target": self._head}, {"target": self.support.x[e]}, {}, objective)
+            phase = Phase(heads, {"target": self.support.x[e]}, {}, objective)
             theta = {**self.learner.theta, "phi": self.phi[e]}
             into = {n: v[e] for n, v in self.moved.items()}
             solver = SOLVERS[solver_of(phase, optimizer)]
@@ -253,8 +256,8 @@ class _Batch:
     def _descend_together(self, setting: Setting) -> None:
         """By autograd, which sequences keep busy only side by side. Tasks share an optimizer but no
         parameter, and Adam is elementwise: each moves as if alone."""
-        own = {n: v.expand(len(self.labels), *v.shape) for n, v in self._learned().items()}
-        self.moved = {name: value.clone() for name, value in own.items()}
+        n_tasks = len(self.labels)
+        self.moved = {n: v.expand(n_tasks, *v.shape).clone() for n, v in self._learned().items()}
         leaves = [p.requires_grad_() for p in (*self.moved.values(), self.phi)]
         optimizer = torch.optim.Adam(leaves, lr=setting.rate, fused=True)
         for _ in range(setting.n_steps):
@@ -269,11 +272,6 @@ class _Batch:
         logits = self.embed(self.support) @ self.phi / self.tau
         total = F.cross_entropy(logits.flatten(0, 1), self.labels.flatten(), reduction="sum")
         return total / self.labels.shape[1]
-
-    @property
-    def _head(self) -> Head:
-        assert self.learner.head
-        return self.learner.head
 
     def _learned(self) -> Theta:
         """Parameters of the head that move, before they do."""

@@ -47,25 +47,41 @@ def moving(seed=0, dim=5, width=4, n_way=3):
     return Learner(lambda x: 2 * x - 0.1, Linear(), {"target": head, "phi": phi})
 
 
-def alone(learner, tasks, setting, e):
-    """Adapt and score one task by a plain PyTorch loop."""
-    n_way, k = tasks.support[e].shape
-    support = learner.front(features(tasks, tasks.support[e].ravel()))
-    query = learner.front(features(tasks, tasks.query[e].ravel()))
-    head, phi = learner.theta["target"].clone().requires_grad_(), learner.theta["phi"].clone()
+def plain_scores(learner, tasks, setting, e):
+    """Scores of one task by a plain PyTorch loop on autograd."""
+    n_way = tasks.support.shape[1]
+    support, query = (features(tasks, part[e].ravel()) for part in (tasks.support, tasks.query))
+    labels = tasks.support_labels[e]
+    learnt = {n: learner.theta[n].clone().requires_grad_() for n in learner.head.learns("target")}
+
+    def embed(x):
+        theta = {**learner.theta, **learnt}
+        z = F.normalize(project(learner.head, theta, "target", learner.front(x)), dim=-1)
+        if not setting.own:
+            return z
+        own = setting.own * F.normalize(learner.own(x), dim=-1)
+        return F.normalize(torch.cat([z, own], -1), dim=-1)
+
+    phi = learner.theta["phi"].clone()
     if setting.start == "class-means":
-        z = F.normalize(support @ head, dim=1).reshape(n_way, k, -1)
-        phi = F.normalize(z.mean(1), dim=1).T.detach().clone()
+        phi = F.normalize(embed(support).T @ F.one_hot(labels, n_way).to(phi), dim=0).detach()
     phi.requires_grad_()
-    labels = torch.arange(n_way).repeat_interleave(k)
-    optimizer = torch.optim.Adam([head, phi], lr=setting.rate)
+    optimizer = torch.optim.Adam([*learnt.values(), phi], lr=setting.rate)
     for _ in range(setting.n_steps):
         optimizer.zero_grad()
-        F.cross_entropy(F.normalize(support @ head, dim=1) @ phi / TAU, labels).backward()
+        F.cross_entropy(embed(support) @ phi / TAU, labels).backward()
         optimizer.step()
-    logits = F.normalize(query @ head, dim=1) @ phi
-    truth = torch.arange(n_way).repeat_interleave(tasks.query.shape[2])
-    return (logits.argmax(1) == truth).double().mean().item()
+    unnamed = [c for c in range(n_way) if c not in labels]
+    scores = (embed(query) @ phi).detach()
+    scores[:, unnamed] = -torch.inf
+    return scores
+
+
+def alone(learner, tasks, setting, e):
+    """Accuracy of one task by the same loop."""
+    truth = torch.arange(tasks.query.shape[1]).repeat_interleave(tasks.query.shape[2])
+    predicted = plain_scores(learner, tasks, setting, e).argmax(1)
+    return (predicted == truth).double().mean().item()
 
 
 @pytest.mark.parametrize("chunk", [40, 3])
@@ -101,33 +117,6 @@ def started(head, dtype, n_way, dim=5, width=4):
     theta["source"] = torch.randn(deep, width, generator=rng, dtype=dtype)
     theta["phi"] = torch.randn(width, n_way, generator=rng, dtype=dtype)
     return Learner(lambda x: x, head, theta, lambda x: x.flatten(1)[:, :3])
-
-
-def plain_scores(learner, tasks, setting, e):
-    """Scores of one task by a plain PyTorch loop on autograd."""
-    n_way = tasks.support.shape[1]
-    support, query = (features(tasks, part[e].ravel()) for part in (tasks.support, tasks.query))
-    labels = tasks.support_labels[e]
-    learnt = {n: learner.theta[n].clone().requires_grad_() for n in learner.head.learns("target")}
-
-    def embed(x):
-        z = F.normalize(project(learner.head, {**learner.theta, **learnt}, "target", x), dim=-1)
-        own = setting.own * F.normalize(learner.own(x), dim=-1)
-        return F.normalize(torch.cat([z, own], -1), dim=-1) if setting.own else z
-
-    phi = learner.theta["phi"].clone()
-    if setting.start == "class-means":
-        phi = F.normalize(embed(support).T @ F.one_hot(labels, n_way).to(phi), dim=0).detach()
-    phi.requires_grad_()
-    optimizer = torch.optim.Adam([*learnt.values(), phi], lr=setting.rate)
-    for _ in range(setting.n_steps):
-        optimizer.zero_grad()
-        F.cross_entropy(embed(support) @ phi / TAU, labels).backward()
-        optimizer.step()
-    unnamed = [c for c in range(n_way) if c not in labels]
-    scores = (embed(query) @ phi).detach()
-    scores[:, unnamed] = -torch.inf
-    return scores
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
