@@ -107,7 +107,8 @@ def steps_of(optimizer: Optimizer, n_steps: int, dtype: np.dtype[np.floating]) -
         numbers = [(optimizer.momentum, optimizer.weight_decay, optimizer.rate)] * n_steps
         return Steps(sweep.SGD, np.array(numbers, dtype))
     b1, b2 = BETAS
+    corrected = [optimizer.corrected(t) for t in range(1, n_steps + 1)]
     constants = [
-        (b1, 1 - b1, b2, 1 - b2, *optimizer.corrected(t), TINY) for t in range(1, n_steps + 1)
+        (b1, b2, size * (1 - b1), scale * (1 - b2) ** 0.5, TINY) for size, scale in corrected
     ]
     return Steps(sweep.ADAM, np.array(constants, dtype))

@@ -41,13 +41,12 @@ def adam_tile(  # noqa: PLR0913, PLR0917 - kernels take arrays, not objects
     """A step of Adam by G = A B, on the tile of w, m and v at at_w + r by_w + j.
 
     A and B as in `tile.multiply_add`. The weights before the step are read from start; of the
-    moments the first step reads nothing. c is (b1, 1 - b1, b2, 1 - b2, rate / (1 - b1^t),
-    (1 - b2^t)^-1/2, 1e-8).
+    moments the first step reads nothing. Their scale, and c, are as in `sweep.adam_step`.
     """
     g, place = _gradient(at_w, by_w, a, at_a, by_row, by_step, b, at_b, by_b, n)
-    m[place] = c[1] * g + (0 if first else c[0] * m[place])
-    v[place] = c[3] * g * g + (0 if first else c[2] * v[place])
-    w[place] = start[place] - c[4] * m[place] / (np.sqrt(v[place]) * c[5] + c[6])
+    m[place] = g + (0 if first else c[0] * m[place])
+    v[place] = g * g + (0 if first else c[1] * v[place])
+    w[place] = start[place] - c[2] * (m[place] / (np.sqrt(v[place]) * c[3] + c[4]))
 
 
 def sgd_tile(  # noqa: PLR0913, PLR0917 - kernels take arrays, not objects
@@ -127,12 +126,11 @@ def _adam(  # type: ignore[no-untyped-def] # noqa: PLR0913, PLR0917 - as the ker
         root = get_or_insert_function(builder.module, kind, name)  # type: ignore[no-untyped-call]
 
         def step(g: Any, before: Any, held: list[Any]) -> Any:
-            keep_m, by_m, keep_v, by_v, size, scale, tiny = _constants(at, 14, 7)
-            m = at.multiply_add(by_m, g, builder.fmul(keep_m, held[0]))
-            v = at.multiply_add(builder.fmul(by_v, g), g, builder.fmul(keep_v, held[1]))
+            keep_m, keep_v, size, scale, tiny = _constants(at, 14, 5)
+            m = at.multiply_add(keep_m, held[0], g)
+            v = at.multiply_add(keep_v, held[1], builder.fmul(g, g))
             below = at.multiply_add(builder.call(root, [v]), scale, tiny)
-            change = builder.fdiv(builder.fmul(size, m), below)
-            return builder.fsub(before, change), [m, v]
+            return at.multiply_add(builder.fneg(size), builder.fdiv(m, below), before), [m, v]
 
         _write(at, Places(context, builder, signature.args, arguments), [12, 13], step)
         return context.get_dummy_value()

@@ -19,19 +19,23 @@ Array = npt.NDArray[np.floating]
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def adam_step(w: Array, g: Array, m: Array, v: Array, c: Array, first: bool) -> None:
-    """A step of Adam in place, over flat arrays; c is (b1, 1 - b1, b2, 1 - b2,
-    rate / (1 - b1^t), (1 - b2^t)^-1/2, 1e-8). Of the moments the first step reads nothing."""
-    keep_m, by_m, keep_v, by_v, size, scale, tiny = c[0], c[1], c[2], c[3], c[4], c[5], c[6]
+    """A step of Adam in place, over flat arrays. Of the moments the first step reads nothing.
+
+    m and v are sums, m <- b1 m + g and v <- b2 v + g^2, which spares two products: (1 - b1) m and
+    (1 - b2) v are the moments of arXiv:1412.6980. c is (b1, b2, rate (1 - b1) / (1 - b1^t),
+    ((1 - b2) / (1 - b2^t))^1/2, 1e-8).
+    """
+    keep_m, keep_v, size, scale, tiny = c[0], c[1], c[2], c[3], c[4]
     if first:
         for i in range(w.size):
-            m[i] = by_m * g[i]
-            v[i] = by_v * g[i] * g[i]
-            w[i] -= size * m[i] / (np.sqrt(v[i]) * scale + tiny)
+            m[i] = g[i]
+            v[i] = g[i] * g[i]
+            w[i] -= size * (m[i] / (np.sqrt(v[i]) * scale + tiny))
     else:
         for i in range(w.size):
-            m[i] = keep_m * m[i] + by_m * g[i]
-            v[i] = keep_v * v[i] + by_v * g[i] * g[i]
-            w[i] -= size * m[i] / (np.sqrt(v[i]) * scale + tiny)
+            m[i] = keep_m * m[i] + g[i]
+            v[i] = keep_v * v[i] + g[i] * g[i]
+            w[i] -= size * (m[i] / (np.sqrt(v[i]) * scale + tiny))
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
