@@ -5,7 +5,7 @@ the projections X W. Forming it, stepping and projecting the next step's rows ar
 heads are nothing but a first layer, all steps are one call that holds up no other thread.
 """
 
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from xmg.engine.heads import Theta
 from xmg.engine.inner.phase import BETAS, TINY, Optimizer, Phase
-from xmg.engine.inner.scratch import kept
+from xmg.engine.inner.scratch import aligned, kept
 from xmg.engine.inner.tail import take
 from xmg.engine.kernels import descend as kernels
 from xmg.engine.kernels import sweep
@@ -50,8 +50,7 @@ def _memory(width: int, m: int, like: Array) -> Layer:
     """Memory for a layer of this width whose steps read m rows, its weights padded to `like`."""
     (deep, wide), high = like.shape, padded(m, ROWS)
 
-    def empty(*shape: int) -> Array:
-        return np.empty(shape, like.dtype)
+    empty = partial(aligned, like.dtype)
 
     return Layer(
         start=empty(0, 0),
@@ -91,7 +90,7 @@ def outputs(theta: Theta, phase: Phase, into: Theta) -> Theta:
 
 def widened(out: Array, like: Array) -> Array:
     """Where weights padded to `like` can move: out itself, or memory for `narrow` to copy from."""
-    return out if out.shape == like.shape else np.empty_like(like)
+    return out if out.shape == like.shape else aligned(like.dtype, *like.shape)
 
 
 def narrow(weights: Array, out: Array) -> None:

@@ -12,13 +12,15 @@ some of the rows takes those of Z and adds to those of B. Adam divides each elem
 scale and leaves the span, so it is not for this solver.
 """
 
+from functools import partial
+
 import numpy as np
 from torch import Tensor
 
 from xmg.engine.heads import Theta
 from xmg.engine.inner.direct import narrow, outputs, rows_of, steps_of, widened
 from xmg.engine.inner.phase import Optimizer, Phase
-from xmg.engine.inner.scratch import kept
+from xmg.engine.inner.scratch import aligned, kept
 from xmg.engine.inner.tail import take
 from xmg.engine.kernels import span as kernels
 from xmg.engine.kernels.product import Array, skewed
@@ -60,12 +62,12 @@ def _memory(n: int, m: int, width: int, like: Array) -> Span:
     are padded to `like`."""
     (deep, wide), high, n_columns = like.shape, padded(n, ROWS), padded(n, COLUMNS)
 
-    def empty(*shape: int) -> Array:
-        return np.empty(shape, like.dtype)
-
+    empty = partial(aligned, like.dtype)
+    across = empty(deep, skewed(n_columns))
+    across[:] = 0  # read beyond what is packed
     return Span(
         weights=empty(0, 0),
-        across=np.zeros((deep, skewed(n_columns)), like.dtype),  # read beyond what is packed
+        across=across,
         gram=empty(high, n_columns),
         start=empty(high, skewed(wide)),
         picks=np.empty((0, 0), np.int64),
