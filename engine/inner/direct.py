@@ -40,10 +40,18 @@ def _layer(phase: Phase, name: str, start: Tensor, n_steps: int, out: Tensor) ->
     """A head's first layer, over memory that this thread keeps."""
     rows, places = rows_of(phase, name, n_steps)
     begin = whole(start.numpy())
-    key = (name, start.shape, places.shape[1], begin.dtype)
-    memory = kept(("direct", *key), lambda: _memory(start.shape[1], places.shape[1], begin))
-    fixed, end = name not in phase.picks, widened(out.numpy(), begin)
-    return memory._replace(start=begin, w=end, rows=rows, picks=places, fixed=fixed)
+    key, m = (name, start.shape, begin.dtype), places.shape[1]
+    memory = kept(("direct", m, *key), lambda: _memory(start.shape[1], m, begin))
+    mean, square = kept(("moments", *key), lambda: aligned(begin.dtype, 2, *begin.shape))
+    return memory._replace(
+        start=begin,
+        w=widened(out.numpy(), begin),
+        m=mean,
+        v=square,
+        rows=rows,
+        picks=places,
+        fixed=name not in phase.picks,
+    )
 
 
 def _memory(width: int, m: int, like: Array) -> Layer:
@@ -55,8 +63,8 @@ def _memory(width: int, m: int, like: Array) -> Layer:
     return Layer(
         start=empty(0, 0),
         w=empty(0, 0),
-        m=empty(deep, wide),
-        v=empty(deep, wide),
+        m=empty(0, 0),
+        v=empty(0, 0),
         rows=empty(0, 0),
         picks=np.empty((0, 0), np.int64),
         fixed=False,

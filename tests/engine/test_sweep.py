@@ -79,7 +79,7 @@ def test_steps_by_blocks_are_steps_on_the_matrix(d, w, m, n_next, adam, in_place
     z = np.full((m, w), np.nan)
     sweep.project(begin, packed(x, picks[0]), memory(m, w), z)
     npt.assert_allclose(z, x[picks[0]] @ start, rtol=1e-9, atol=1e-9)
-    c = np.array([0.9, 0.1, 0.999, 0.001, 0.02, 3.0, 1e-8] if adam else [0.7, 0.01, 0.02])
+    c = np.array([0.9, 0.999, 0.02 * 0.1, 3 * 0.001**0.5, 1e-8] if adam else [0.7, 0.01, 0.02])
     for t in range(3):
         gradient = rng.normal(size=(len(picks[t]), w))
         following = picks[min(t + 1, 2)]
