@@ -4,7 +4,8 @@
 
 One thread, data in memory; heads 512 -> 256 and 2048 -> 256, five steps on the alignment task and
 five on the 5-way classification task of an episode, InfoNCE with 16 negatives a step. Medians
-of rounds in changing order, after a warm-up round; ratios are of the same round.
+of rounds in changing order, after a warm-up round, in which each has 0.2 seconds; ratios are of
+the same round.
 """
 
 import time
@@ -46,10 +47,11 @@ class Size(NamedTuple):
     target: int = 2048
     width: int = 256
     rounds: int = 15
-    iterations: int = 15  # a round
+    iterations: int = 15  # on other episodes
+    turn: float = 0.2  # seconds, at least, of a contestant in a round
 
 
-TOY = Size(6, 8, 4, 1, 2)
+TOY = Size(6, 8, 4, 1, 2, 0.0)
 
 
 def episodes(size: Size, k_shot: int) -> list[Episode]:
@@ -110,7 +112,7 @@ def measure(size: Size, k_shot: int) -> dict[str, list[float]]:
 
     def rate(run: loops.Run, data: list[Episode]) -> Callable[[int], float]:
         theta = theta_of(size)
-        return lambda _: machine.rate(lambda episode: run(theta, episode), data)
+        return lambda _: machine.rate(lambda e: run(theta, e), data, size.turn)
 
     with TemporaryDirectory() as folder, flushed_denormals(), one_thread_each(1):
         runs = dict(contestants(Path(folder), data))
@@ -154,7 +156,7 @@ def threads(size: Size, kind: str) -> tuple[float, float]:
     def rate(each: Each) -> Callable[[int], float]:
         theta, numbers = theta_of(size), range(3)
         run = lambda i: meta_iteration(theta, {}, data, CROMA.stages, config, i, each)  # noqa: E731
-        return lambda _: len(data) * machine.rate(run, numbers)
+        return lambda _: len(data) * machine.rate(run, numbers, size.turn)
 
     before = torch.get_num_threads()
     torch.set_num_threads(2)
