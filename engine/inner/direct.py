@@ -41,9 +41,8 @@ def _layer(phase: Phase, name: str, start: Tensor, n_steps: int, out: Tensor) ->
     rows, places = rows_of(phase, name, n_steps)
     begin = whole(start.numpy())
     key, m = (name, start.shape, begin.dtype), places.shape[1]
-    memory = kept(("direct", m, *key), lambda: _memory(start.shape[1], m, begin))
     mean, square = kept(("moments", *key), lambda: aligned(begin.dtype, 2, *begin.shape))
-    return memory._replace(
+    return Layer(
         start=begin,
         w=widened(out.numpy(), begin),
         m=mean,
@@ -51,30 +50,21 @@ def _layer(phase: Phase, name: str, start: Tensor, n_steps: int, out: Tensor) ->
         rows=rows,
         picks=places,
         fixed=name not in phase.picks,
+        **kept(("direct", m, *key), lambda: _memory(start.shape[1], m, begin)),
     )
 
 
-def _memory(width: int, m: int, like: Array) -> Layer:
+def _memory(width: int, m: int, like: Array) -> dict[str, Array]:
     """Memory for a layer of this width whose steps read m rows, its weights padded to `like`."""
-    (deep, wide), high = like.shape, padded(m, ROWS)
-
-    empty = partial(aligned, like.dtype)
-
-    return Layer(
-        start=empty(0, 0),
-        w=empty(0, 0),
-        m=empty(0, 0),
-        v=empty(0, 0),
-        rows=empty(0, 0),
-        picks=np.empty((0, 0), np.int64),
-        fixed=False,
-        packed=empty(2, deep, skewed(high)),
-        z=empty(m, width),
-        unit=empty(m, width),
-        d=empty(m, width),
-        z_wide=empty(high, skewed(wide)),
-        d_wide=empty(high, skewed(wide)),
-    )
+    (deep, wide), high, empty = like.shape, padded(m, ROWS), partial(aligned, like.dtype)
+    return {
+        "packed": empty(2, deep, skewed(high)),
+        "z": empty(m, width),
+        "unit": empty(m, width),
+        "d": empty(m, width),
+        "z_wide": empty(high, skewed(wide)),
+        "d_wide": empty(high, skewed(wide)),
+    }
 
 
 def rows_of(phase: Phase, name: str, n_steps: int) -> tuple[Array, npt.NDArray[np.int64]]:

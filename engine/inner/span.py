@@ -49,35 +49,35 @@ def _span(phase: Phase, name: str, weights: Tensor, n_steps: int) -> Span:
     rows, places = rows_of(phase, name, n_steps)
     begin = whole(weights.contiguous().numpy())
     key = (name, rows.shape, places.shape[1], weights.shape[1], begin.dtype)
-    memory = kept(
-        ("span", *key), lambda: _memory(len(rows), places.shape[1], weights.shape[1], begin)
+    span = Span(
+        weights=begin,
+        picks=places,
+        fixed=name not in phase.picks,
+        moved=np.empty(len(rows), np.bool_),
+        **kept(
+            ("span", *key), lambda: _memory(len(rows), places.shape[1], weights.shape[1], begin)
+        ),
     )
-    span = memory._replace(weights=begin, picks=places, fixed=name not in phase.picks)
     kernels.begin(span, rows)
     return span
 
 
-def _memory(n: int, m: int, width: int, like: Array) -> Span:
+def _memory(n: int, m: int, width: int, like: Array) -> dict[str, Array]:
     """Memory for a layer of this width seen through n rows, of which a step reads m; its weights
     are padded to `like`."""
     (deep, wide), high, n_columns = like.shape, padded(n, ROWS), padded(n, COLUMNS)
-
     empty = partial(aligned, like.dtype)
     across = empty(deep, skewed(n_columns))
     across[:] = 0  # read beyond what is packed
-    return Span(
-        weights=empty(0, 0),
-        across=across,
-        gram=empty(high, n_columns),
-        start=empty(high, skewed(wide)),
-        picks=np.empty((0, 0), np.int64),
-        fixed=False,
-        scales=empty(2),
-        moved=np.empty(n, np.bool_),
-        a=empty(n, width),
-        b=empty(n, width),
-        z=empty(m, width),
-        unit=empty(m, width),
-        d=empty(m, width),
-        wide=empty(n, skewed(wide)),
-    )
+    return {
+        "across": across,
+        "gram": empty(high, n_columns),
+        "start": empty(high, skewed(wide)),
+        "scales": empty(2),
+        "a": empty(n, width),
+        "b": empty(n, width),
+        "z": empty(m, width),
+        "unit": empty(m, width),
+        "d": empty(m, width),
+        "wide": empty(n, skewed(wide)),
+    }

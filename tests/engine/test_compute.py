@@ -2,6 +2,7 @@
 
 from threading import Barrier, Thread
 
+import numpy as np
 import pytest
 import torch
 
@@ -62,3 +63,13 @@ def test_a_thread_keeps_what_it_asked_for_last():
     assert made.count("hot") == 1 and len(made) == 101
     assert ask(99) == 99 and len(made) == 101
     assert ask(0) == 0 and len(made) == 102  # it was let go
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_memory_of_kernels_begins_at_cache_lines(dtype):
+    arrays = [scratch.aligned(dtype, 3, n) for n in (1, 5, 1 << 18)]
+    assert [array.shape for array in arrays] == [(3, 1), (3, 5), (3, 1 << 18)]
+    assert all(array.dtype == dtype and array.ctypes.data % 64 == 0 for array in arrays)
+    assert scratch.aligned(dtype, 0, 4).shape == (0, 4)
+    arrays[1][:] = 7
+    assert arrays[1].flags.c_contiguous and arrays[1].sum() == 105
