@@ -28,7 +28,7 @@ def descend(
 ) -> tuple[Theta, list[float]]:
     """Take n_steps on the phase's loss as `reference.descend` does."""
     outs = outputs(theta, phase, into)
-    layers = {n: _layer(phase, n, theta[n].contiguous(), n_steps, outs[n]) for n in phase.heads}
+    layers = {n: _layer(phase, n, theta[n], n_steps, outs[n]) for n in phase.heads}
     steps = steps_of(optimizer, n_steps, next(iter(layers.values())).w.dtype)
     rest, losses = take(kernels, theta, phase, layers, steps)
     for name, layer in layers.items():
@@ -39,7 +39,7 @@ def descend(
 def _layer(phase: Phase, name: str, start: Tensor, n_steps: int, out: Tensor) -> Layer:
     """A head's first layer, over memory that this thread keeps."""
     rows, places = rows_of(phase, name, n_steps)
-    begin = whole(start.numpy())
+    begin = whole(np.ascontiguousarray(start.numpy()))
     key, m = (name, start.shape, begin.dtype), places.shape[1]
     mean, square = kept(("moments", *key), lambda: aligned(begin.dtype, 2, *begin.shape))
     return Layer(
@@ -69,10 +69,10 @@ def _memory(width: int, m: int, like: Array) -> dict[str, Array]:
 
 def rows_of(phase: Phase, name: str, n_steps: int) -> tuple[Array, npt.NDArray[np.int64]]:
     """The rows (n, d) of a head, and those that each step reads, (T, m); T is 1 where all do."""
-    rows, picks = phase.rows[name].contiguous().numpy(), phase.picks.get(name)
+    rows, picks = np.ascontiguousarray(phase.rows[name].numpy()), phase.picks.get(name)
     if picks is None:
         return rows, np.arange(len(rows))[None]
-    return rows, picks[:n_steps].contiguous().numpy()
+    return rows, np.ascontiguousarray(picks.numpy()[:n_steps])
 
 
 def outputs(theta: Theta, phase: Phase, into: Theta) -> Theta:

@@ -47,7 +47,7 @@ def descend(
 def _span(phase: Phase, name: str, weights: Tensor, n_steps: int) -> Span:
     """A head's first layer before its first step, over memory that this thread keeps."""
     rows, places = rows_of(phase, name, n_steps)
-    begin = whole(weights.contiguous().numpy())
+    begin = whole(np.ascontiguousarray(weights.numpy()))
     key = (name, rows.shape, places.shape[1], weights.shape[1], begin.dtype)
     span = Span(
         weights=begin,
