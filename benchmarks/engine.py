@@ -4,8 +4,8 @@
 
 One thread, data in memory; heads 512 -> 256 and 2048 -> 256, five steps on the alignment task and
 five on the 5-way classification task of an episode, InfoNCE with 16 negatives a step. Medians
-of rounds in changing order, after a warm-up round, in which each has 0.2 seconds; ratios are of
-the same round.
+of rounds in changing order, after a warm-up round; in a round each has 0.2 seconds or more. Ratios
+are of the same round.
 """
 
 import time
@@ -47,7 +47,7 @@ class Size(NamedTuple):
     target: int = 2048
     width: int = 256
     rounds: int = 15
-    iterations: int = 15  # on other episodes
+    iterations: int = 15  # on episodes that differ, again and again
     turn: float = 0.2  # seconds, at least, of a contestant in a round
 
 

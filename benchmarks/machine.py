@@ -69,13 +69,14 @@ def rate(call: Callable[[T], object], batches: Sequence[T], turn: float = 0.0) -
     """Calls a second, over as many passes as take `turn` seconds or more: caches that another
     contestant has filled are then a small part of anyone's time. What a call returns is dropped at
     once, as a training loop does."""
-    n_passes, began, took = 0, time.perf_counter(), -1.0
-    while took < turn:
+    n_calls, began = 0, time.perf_counter()
+    while True:
         for batch in batches:
             call(batch)
-        n_passes += 1
+        n_calls += len(batches)
         took = time.perf_counter() - began
-    return n_passes * len(batches) / took
+        if took >= turn:
+            return n_calls / took
 
 
 def seconds(call: Callable[[], object]) -> float:

@@ -140,12 +140,10 @@ def check_groups(pool: Pool, config: Config, n_way: int) -> None:
     """Raise XmgError unless tasks of n_way groups can be drawn from the pool in meta-training."""
     n_rows = config.n_way * config.n_shots // n_way
     if len(pool.classes) < n_way or pool.sizes.min(initial=n_rows) < n_rows:
-        alone = config.sets == "id" and pool.sizes.max(initial=0) == 1  # each pair is a set
-        fix = "--sets label" if alone else "lower n_way or k_shot in a --config file"
         raise XmgError(
             f"{pool.file.path} has {len(pool.classes)} groups of rows for meta-training, the least "
             f"of {pool.sizes.min() if len(pool.sizes) else 0} rows, and tasks need {n_way} of "
-            f"{n_rows}. fix: {fix}"
+            f"{n_rows}. fix: lower n_way or k_shot in a --config file"
         )
 
 

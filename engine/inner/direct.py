@@ -37,20 +37,21 @@ def descend(
 
 
 def _layer(phase: Phase, name: str, start: Tensor, n_steps: int, out: Tensor) -> Layer:
-    """A head's first layer, over memory that this thread keeps."""
+    """A head's first layer, over memory that this thread keeps: it has one phase under way."""
     rows, places = rows_of(phase, name, n_steps)
     begin = whole(np.ascontiguousarray(start.numpy()))
-    key, m = (name, start.shape, begin.dtype), places.shape[1]
-    mean, square = kept(("moments", *key), lambda: aligned(begin.dtype, 2, *begin.shape))
+    key, n_read = (name, start.shape, begin.dtype), places.shape[1]
+    sums, squares = kept(("moments", *key), lambda: aligned(begin.dtype, 2, *begin.shape))
+    memory = kept(("direct", n_read, *key), lambda: _memory(start.shape[1], n_read, begin))
     return Layer(
         start=begin,
         w=widened(out.numpy(), begin),
-        m=mean,
-        v=square,
+        m=sums,
+        v=squares,
         rows=rows,
         picks=places,
         fixed=name not in phase.picks,
-        **kept(("direct", m, *key), lambda: _memory(start.shape[1], m, begin)),
+        **memory,
     )
 
 

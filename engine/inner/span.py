@@ -49,14 +49,15 @@ def _span(phase: Phase, name: str, weights: Tensor, n_steps: int) -> Span:
     rows, places = rows_of(phase, name, n_steps)
     begin = whole(np.ascontiguousarray(weights.numpy()))
     key = (name, rows.shape, places.shape[1], weights.shape[1], begin.dtype)
+    memory = kept(
+        ("span", *key), lambda: _memory(len(rows), places.shape[1], weights.shape[1], begin)
+    )
     span = Span(
         weights=begin,
         picks=places,
         fixed=name not in phase.picks,
         moved=np.empty(len(rows), np.bool_),
-        **kept(
-            ("span", *key), lambda: _memory(len(rows), places.shape[1], weights.shape[1], begin)
-        ),
+        **memory,
     )
     kernels.begin(span, rows)
     return span

@@ -22,7 +22,8 @@ def adam_step(w: Array, g: Array, m: Array, v: Array, c: Array, first: bool) -> 
     """A step of Adam in place, over flat arrays. Of the moments the first step reads nothing.
 
     m and v are sums, m <- b1 m + g and v <- b2 v + g^2, which spares two products: (1 - b1) m and
-    (1 - b2) v are the moments of arXiv:1412.6980. c is (b1, b2, rate (1 - b1) / (1 - b1^t),
+    (1 - b2) v are the moments of arXiv:1412.6980. In single precision v overflows at gradients
+    of 10^17, where it would at 10^19. c is (b1, b2, rate (1 - b1) / (1 - b1^t),
     ((1 - b2) / (1 - b2^t))^1/2, 1e-8).
     """
     keep_m, keep_v, size, scale, tiny = c[0], c[1], c[2], c[3], c[4]
@@ -102,16 +103,16 @@ def _step(  # noqa: PLR0913, PLR0917 - as the kernel
     n_rows, by_d, width = len(d_wide), d_wide.shape[1], w.shape[1]
     by_x = rows.shape[1]
     x, d, before, to = rows.ravel(), d_wide.ravel(), start.ravel(), w.ravel()  # views
-    mean, square = m.ravel(), v.ravel()
+    sums, squares = m.ravel(), v.ravel()
     for r in range(i, stop, ROWS):
         for j in range(0, width, COLUMNS):
             if kind == ADAM:
                 adam_tile(
                     before, to, r * width + j, width, x, r * by_x, by_x, 1, d, j, by_d, n_rows,
-                    mean, square, constants, first,
+                    sums, squares, constants, first,
                 )  # fmt: skip
             else:
                 sgd_tile(
                     before, to, r * width + j, width, x, r * by_x, by_x, 1, d, j, by_d, n_rows,
-                    mean, constants, first,
+                    sums, constants, first,
                 )  # fmt: skip

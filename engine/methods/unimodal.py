@@ -8,6 +8,7 @@ the source file.
 
 import torch
 
+from xmg.cache import XmgError
 from xmg.engine.config import Config
 from xmg.engine.fronts import Fronts
 from xmg.engine.heads import Theta
@@ -44,6 +45,18 @@ def start_decoder(view: TargetOnly, fronts: Fronts, config: Config) -> Theta:
     return {**theta, "decoder": decoder}
 
 
+def sets_of_several(problem: Problem, config: Config) -> TargetOnly:
+    """The sets of the pairs without their source, as classes; raises XmgError where each is one
+    pair."""
+    view = target_sets(problem, config)
+    if view.target.sizes.max(initial=1) == 1:
+        raise XmgError(
+            "every pair is a set of its own, and a classifier of sets needs several rows of each. "
+            "fix: --sets label"
+        )
+    return view
+
+
 def pseudo_classes(problem: Problem, config: Config) -> TargetOnly:
     """Weak sets without their source; of strong pairs, clusters of the target rows.
 
@@ -73,7 +86,7 @@ WEAK_LABELS = Trained(
     "unsupervised meta-learning (weak labels)", pseudo_classes, start, (CLASSIFY_TARGET,)
 )
 SET_CLASSIFIER = Trained(
-    "classifier of the pairs' sets", target_sets, start_classifier, (CLASSIFY_ALL,)
+    "classifier of the pairs' sets", sets_of_several, start_classifier, (CLASSIFY_ALL,)
 )
 ORACLE = Trained("oracle: target labels", target_labels, start, (CLASSIFY_TARGET,))
 TARGET_CLASSIFIER = Trained(

@@ -1,6 +1,8 @@
 """Compiled kernels do not outlive the sources that they call."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -9,27 +11,47 @@ from xmg.engine.kernels import forget_stale
 
 @pytest.fixture
 def folder(tmp_path):
-    (tmp_path / "__pycache__").mkdir()
-    for name, time in (("a.py", 10), ("b.py", 30), ("__pycache__/a.f.nbi", 20)):
-        (tmp_path / name).touch()
-        os.utime(tmp_path / name, (time, time))
+    (tmp_path / "compiled").mkdir()
+    (tmp_path / "a.py").write_text("a")
+    (tmp_path / "b.py").write_text("b")
+    forget_stale(tmp_path, tmp_path / "compiled")
+    (tmp_path / "compiled" / "a.f.nbi").touch()
     return tmp_path
 
 
-def test_what_was_compiled_before_any_source_changed_goes(folder):
-    forget_stale(folder)
-    assert not (folder / "__pycache__/a.f.nbi").exists()
+def test_what_was_compiled_of_other_sources_goes(folder):
+    (folder / "b.py").write_text("c")
+    forget_stale(folder, folder / "compiled")
+    assert not (folder / "compiled" / "a.f.nbi").exists()
     assert (folder / "a.py").exists() and (folder / "b.py").exists()
 
 
-def test_what_is_newer_than_all_sources_stays(folder):
-    os.utime(folder / "b.py", (15, 15))
-    forget_stale(folder)
-    assert (folder / "__pycache__/a.f.nbi").exists()
+def test_what_was_compiled_of_these_sources_stays(folder):
+    os.utime(folder / "b.py")  # a copy of the sources has times of its own
+    forget_stale(folder, folder / "compiled")
+    assert (folder / "compiled" / "a.f.nbi").exists()
+
+
+def test_what_was_compiled_of_unknown_sources_goes(folder):
+    (folder / "compiled" / "sources.sha256").unlink()
+    forget_stale(folder, folder / "compiled")
+    assert not (folder / "compiled" / "a.f.nbi").exists()
 
 
 def test_a_folder_without_compiled_code_is_left_alone(tmp_path):
-    forget_stale(tmp_path)
     (tmp_path / "a.py").touch()
-    forget_stale(tmp_path)
+    forget_stale(tmp_path, tmp_path / "__pycache__")
     assert [p.name for p in tmp_path.iterdir()] == ["a.py"]
+
+
+@pytest.mark.parametrize("jit", ["0", "1"])
+def test_kernels_are_looked_for_where_numba_keeps_them(tmp_path, jit):
+    """Outside of the sources too; without compilation there are none."""
+    code = "import xmg.engine.kernels as k; print(k.kept_in())"
+    setting = {"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_DISABLE_JIT": jit}
+    call = [sys.executable, "-c", code]
+    found = subprocess.run(
+        call, env={**os.environ, **setting}, capture_output=True, text=True, check=True
+    )
+    stamps = [str(path.parent) for path in tmp_path.glob("*/sources.sha256")]
+    assert stamps == ([] if jit == "1" else [found.stdout.strip()])

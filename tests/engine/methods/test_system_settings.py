@@ -80,7 +80,7 @@ def test_an_oracle_of_one_class_is_refused(tmp_path):
 
 def test_a_classifier_of_sets_needs_sets_of_several_pairs(tmp_path, files):
     config = synthetic.config_of(*files, system="set-classifier", sets="id", iterations=1)
-    with pytest.raises(XmgError, match=r"the least of 1 rows.*fix: --sets label"):
+    with pytest.raises(XmgError, match=r"set of its own.*fix: --sets label"):
         meta_train(config, tmp_path / "run")
 
 
