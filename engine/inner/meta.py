@@ -50,8 +50,8 @@ class Outer:
 class MeanInTurn:
     """The mean of what tasks found, which may end on several threads.
 
-    Each is added when its turn comes, so that the sum is the same for any number of threads, and
-    memory for one task a thread serves for all. Tasks must be started in their order.
+    A task's share is added when its turn comes, so that the sum is the same for any number of
+    threads, and memory for one task a thread serves for all. Tasks must be started in their order.
     """
 
     def __init__(self, theta: Theta, n_tasks: int) -> None:
@@ -64,16 +64,21 @@ class MeanInTurn:
 
     @torch.no_grad()
     def add(self, place: int, found: Theta) -> None:
-        """Wait for those before, and add what task `place` found; with one task, keep that."""
+        """Wait for those before, and add the share of what task `place` found; with one task, keep
+        that."""
+        share = 1 / self._n_tasks
         with self._changed:
             self._changed.wait_for(lambda: self._turn == place or self._failed)
             if self._n_tasks == 1:
                 self._found = found
             elif place == 0:
-                self._found = {name: self._total[name].copy_(v) for name, v in found.items()}
+                self._found = {
+                    name: torch.mul(value, share, out=self._total[name])
+                    for name, value in found.items()
+                }
             elif not self._failed:
                 for name, value in found.items():
-                    self._found[name].add_(value)
+                    self._found[name].add_(value, alpha=share)
             self._turn += 1
             self._changed.notify_all()
 
@@ -83,12 +88,8 @@ class MeanInTurn:
             self._failed = True
             self._changed.notify_all()
 
-    @torch.no_grad()
     def mean(self) -> Theta:
         """By name, once all tasks have been added."""
-        if self._n_tasks > 1:
-            for value in self._found.values():
-                value.div_(self._n_tasks)
         return self._found
 
 
