@@ -36,6 +36,16 @@ def start_classifier(view: TargetOnly, fronts: Fronts, config: Config) -> Theta:
     return {**start(view, fronts, config), "classes": classes}
 
 
+def start_set_classifier(view: TargetOnly, fronts: Fronts, config: Config) -> Theta:
+    """The same; raises XmgError where each set is one pair."""
+    if view.target.sizes.max(initial=1) == 1:
+        raise XmgError(
+            "every pair is a set of its own, and a classifier of sets needs several rows of each. "
+            "fix: --sets label"
+        )
+    return start_classifier(view, fronts, config)
+
+
 def start_decoder(view: TargetOnly, fronts: Fronts, config: Config) -> Theta:
     """A random head, as the identity has nothing to learn from reconstruction, and a decoder."""
     check_groups(view.target, config, 1)
@@ -43,18 +53,6 @@ def start_decoder(view: TargetOnly, fronts: Fronts, config: Config) -> Theta:
     d = fronts.target.offset.numel()
     decoder = torch.randn(config.width, d, generator=generator(config)) / d**0.5
     return {**theta, "decoder": decoder}
-
-
-def sets_of_several(problem: Problem, config: Config) -> TargetOnly:
-    """The sets of the pairs without their source, as classes; raises XmgError where each is one
-    pair."""
-    view = target_sets(problem, config)
-    if view.target.sizes.max(initial=1) == 1:
-        raise XmgError(
-            "every pair is a set of its own, and a classifier of sets needs several rows of each. "
-            "fix: --sets label"
-        )
-    return view
 
 
 def pseudo_classes(problem: Problem, config: Config) -> TargetOnly:
@@ -86,7 +84,7 @@ WEAK_LABELS = Trained(
     "unsupervised meta-learning (weak labels)", pseudo_classes, start, (CLASSIFY_TARGET,)
 )
 SET_CLASSIFIER = Trained(
-    "classifier of the pairs' sets", sets_of_several, start_classifier, (CLASSIFY_ALL,)
+    "classifier of the pairs' sets", target_sets, start_set_classifier, (CLASSIFY_ALL,)
 )
 ORACLE = Trained("oracle: target labels", target_labels, start, (CLASSIFY_TARGET,))
 TARGET_CLASSIFIER = Trained(
