@@ -1,6 +1,6 @@
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before libraries read it: processes share the cores
@@ -21,6 +21,16 @@ def wrapping_words() -> Iterator[None]:
     """Kernels wrap around 2**64 by design; NumPy warns of it where the JIT is off."""
     with np.errstate(over="ignore"):
         yield
+
+
+@pytest.fixture
+def set_torch_threads() -> Iterator[Callable[[int], None]]:
+    """torch.set_num_threads, put back at the end."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

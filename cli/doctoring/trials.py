@@ -66,13 +66,14 @@ def _transformers() -> Facts:
 
 
 def _numba() -> Facts:
-    """Compile a function, and say where compiled kernels are kept."""
+    """Compile a function, and say where compiled kernels are kept, if they are."""
     import numba
 
     from xmg.engine.kernels import kept_in
 
     numba.njit(lambda x: x + 1)(1)
-    return {"cache": str(kept_in())}
+    folder = kept_in()
+    return {"cache": str(folder)} if folder else {}
 
 
 def _h5py() -> Facts:

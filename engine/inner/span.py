@@ -13,8 +13,10 @@ scale and leaves the span, so it is not for this solver.
 """
 
 from functools import partial
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 from xmg.engine.heads import Theta
@@ -56,14 +58,13 @@ def _span(phase: Phase, name: str, weights: Tensor, n_steps: int) -> Span:
         weights=begin,
         picks=places,
         fixed=name not in phase.picks,
-        moved=np.empty(len(rows), np.bool_),
         **memory,
     )
     kernels.begin(span, rows)
     return span
 
 
-def _memory(n: int, m: int, width: int, like: Array) -> dict[str, Array]:
+def _memory(n: int, m: int, width: int, like: Array) -> dict[str, npt.NDArray[Any]]:
     """Memory for a layer of this width seen through n rows, of which a step reads m; its weights
     are padded to `like`."""
     (deep, wide), high, n_columns = like.shape, padded(n, ROWS), padded(n, COLUMNS)
@@ -75,6 +76,7 @@ def _memory(n: int, m: int, width: int, like: Array) -> dict[str, Array]:
         "gram": empty(high, n_columns),
         "start": empty(high, skewed(wide)),
         "scales": empty(2),
+        "moved": aligned(np.bool_, n),
         "a": empty(n, width),
         "b": empty(n, width),
         "z": empty(m, width),

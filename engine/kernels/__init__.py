@@ -16,14 +16,14 @@ def forget_stale(folder: Path, compiled: Path) -> None:
     they were made of stands there in sources.sha256.
     """
     sources = sorted(folder.glob("*.py"))
-    digest = sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+    digest = sha256(b"".join(source.read_bytes() for source in sources)).hexdigest().encode()
     stamp = compiled / "sources.sha256"
     with suppress(OSError):  # nothing was compiled yet, or nothing can be removed here
-        if stamp.exists() and stamp.read_text("ascii") == digest:
+        if stamp.exists() and stamp.read_bytes() == digest:
             return
         for index in compiled.glob("*.nbi"):
             index.unlink(missing_ok=True)
-        stamp.write_text(digest, "ascii")
+        stamp.write_bytes(digest)
 
 
 def kept_in() -> Path | None:

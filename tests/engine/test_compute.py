@@ -11,11 +11,8 @@ from xmg.engine.inner import scratch
 
 
 @pytest.fixture
-def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+def two_threads(set_torch_threads):
+    set_torch_threads(2)
 
 
 def test_callers_that_overlap_leave_torch_its_threads(two_threads):

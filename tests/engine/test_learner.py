@@ -122,7 +122,7 @@ def started(head, dtype, n_way, dim=5, width=4):
 @pytest.mark.parametrize("n_threads", [1, 2])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("head", HEADS)
-def test_scores_of_every_head_are_those_of_a_plain_loop(head, dtype, n_threads):
+def test_scores_of_every_head_are_those_of_a_plain_loop(set_torch_threads, head, dtype, n_threads):
     tasks, rng = some_tasks(n_tasks=4, k=3), np.random.default_rng(2)
     labels = rng.integers(0, 3, (4, 9))
     labels[1] = rng.integers(0, 2, 9)  # nothing names the last class
@@ -136,14 +136,10 @@ def test_scores_of_every_head_are_those_of_a_plain_loop(head, dtype, n_threads):
     starts = product(("class-means", "meta"), (0, 1, 6))
     settings = [Setting(start, 0.02, n, own) for start, n in starts for own in (0.0, 0.5)
                 if start == "class-means" or not own]  # fmt: skip
-    threads = torch.get_num_threads()
-    torch.set_num_threads(n_threads)
-    try:
-        with torch.no_grad():
-            found = learner.scores(tasks, settings, TAU)
-        assert torch.get_num_threads() == n_threads
-    finally:
-        torch.set_num_threads(threads)
+    set_torch_threads(n_threads)
+    with torch.no_grad():
+        found = learner.scores(tasks, settings, TAU)
+    assert torch.get_num_threads() == n_threads
     for setting, scores in zip(settings, found, strict=True):
         expected = torch.stack([plain_scores(learner, tasks, setting, e) for e in range(4)])
         close = (

@@ -32,8 +32,11 @@ def test_what_was_compiled_of_these_sources_stays(folder):
     assert (folder / "compiled" / "a.f.nbi").exists()
 
 
-def test_what_was_compiled_of_unknown_sources_goes(folder):
+@pytest.mark.parametrize("stamp", [None, b"", b"\xff"])
+def test_what_was_compiled_of_unknown_sources_goes(folder, stamp):
     (folder / "compiled" / "sources.sha256").unlink()
+    if stamp is not None:
+        (folder / "compiled" / "sources.sha256").write_bytes(stamp)
     forget_stale(folder, folder / "compiled")
     assert not (folder / "compiled" / "a.f.nbi").exists()
 

@@ -84,15 +84,12 @@ def test_every_kind_of_run_resumes_bit_identically(tmp_path, files, settings):
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
-def test_threads_do_not_change_a_run(tmp_path, files, n_threads):
-    config, before = config_of(files, meta_batch=3), torch.get_num_threads()
+def test_threads_do_not_change_a_run(tmp_path, files, set_torch_threads, n_threads):
+    config = config_of(files, meta_batch=3)
     meta_train(config, tmp_path / "one")
-    torch.set_num_threads(n_threads)
-    try:
-        meta_train(config, tmp_path / "two")
-        assert torch.get_num_threads() == n_threads
-    finally:
-        torch.set_num_threads(before)
+    set_torch_threads(n_threads)
+    meta_train(config, tmp_path / "two")
+    assert torch.get_num_threads() == n_threads
     states = [load_state(tmp_path / run / LAST) for run in ("one", "two")]
     for name, value in states[0].theta.items():
         assert torch.equal(value, states[1].theta[name])

@@ -235,16 +235,12 @@ class SideBySide(Counting):
         return super().encode(batch)
 
 
-def test_batches_are_encoded_side_by_side(tmp_path):
-    before = torch.get_num_threads()
-    torch.set_num_threads(6)
-    try:
-        encoder = SideBySide()
-        file = extract(numbers(36), encoder, tmp_path / "a.h5", n_workers=2)
-        assert encoder.threads == {2}  # an even share
-        assert torch.get_num_threads() == 6
-    finally:
-        torch.set_num_threads(before)
+def test_batches_are_encoded_side_by_side(tmp_path, set_torch_threads):
+    set_torch_threads(6)
+    encoder = SideBySide()
+    file = extract(numbers(36), encoder, tmp_path / "a.h5", n_workers=2)
+    assert encoder.threads == {2}  # an even share
+    assert torch.get_num_threads() == 6
     np.testing.assert_array_equal(file.features, [[i, 2 * i] for i in range(36)])
 
 
@@ -265,19 +261,16 @@ def test_a_failure_of_one_of_them_ends_the_run(tmp_path):
     np.testing.assert_array_equal(file.features, whole.features)
 
 
-def test_no_bit_depends_on_the_number_of_cores(tmp_path):
+def test_no_bit_depends_on_the_number_of_cores(tmp_path, set_torch_threads):
     rng = np.random.default_rng(0)
     samples = [Sample(str(i), tmp_path / f"{i}.wav") for i in range(24)]
     for sample in samples:
         soundfile.write(sample.content, rng.normal(scale=0.1, size=80_000), 16_000)
-    before, files = torch.get_num_threads(), []
-    try:
-        for n in (1, 2, 4):
-            torch.set_num_threads(n)
-            path = tmp_path / f"{n}.h5"
-            with threadpool_limits(n, "blas"):
-                extract(Source("s", samples), load_encoder("logmel40-stats"), path, n_workers=n)
-            files.append(path.read_bytes())
-    finally:
-        torch.set_num_threads(before)
+    files = []
+    for n in (1, 2, 4):
+        set_torch_threads(n)
+        path = tmp_path / f"{n}.h5"
+        with threadpool_limits(n, "blas"):
+            extract(Source("s", samples), load_encoder("logmel40-stats"), path, n_workers=n)
+        files.append(path.read_bytes())
     assert files[0] == files[1] == files[2]
