@@ -1,7 +1,7 @@
 """Write a feature file: rows survive any interruption, the whole file appears at once."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -15,8 +15,8 @@ from xmg.cache import layout
 from xmg.cache.errors import XmgError
 from xmg.cache.identity import FeatureSpec, Listing, differences, fingerprint
 from xmg.cache.writing import disk, lock
-from xmg.cache.writing.assemble import assemble, attributes_of, place
-from xmg.cache.writing.journal import Plan, Record, read_journals
+from xmg.cache.writing.assemble import Placement, assemble, attributes_of, place
+from xmg.cache.writing.journal import Plan, read_journals
 from xmg.cache.writing.part import put_missing
 from xmg.cache.writing.rows import Outputs, RowWriter, rows_path
 from xmg.cache.writing.tables import tables_of
@@ -151,13 +151,13 @@ class FeatureWriter:
         same = (found.fingerprint, found.dim, found.sequences) == (
             wanted.fingerprint, wanted.dim, wanted.sequences,
         )  # fmt: skip
-        journals = read_journals(self.folder)
-        done = place(found, journals).done
+        placed = place(found, read_journals(self.folder))
+        done = placed.done
         if not done.any():
             return None
         if not same and not self._discard:
             raise XmgError(self._other_features(found, int(done.sum())))
-        return (found, done) if same and _rows_are_there(self.folder, found, journals) else None
+        return (found, done) if same and _rows_are_there(self.folder, found, placed) else None
 
     def _other_features(self, found: Plan, n_done: int) -> str:
         ours = {**self._plan.spec, "dtype": self._plan.dtype, "dim": self._plan.dim}
@@ -234,13 +234,16 @@ def real_path(path: Path) -> Path:
         raise XmgError(f"{path} is a symbolic link that leads back to itself") from None
 
 
-def _rows_are_there(folder: Path, plan: Plan, journals: Mapping[str, Sequence[Record]]) -> bool:
-    """Whether each writer's file is as long as its journal says."""
-    for name, records in journals.items():
-        path = rows_path(folder, plan, name)
-        end = max((record.at + record.n_rows for record in records), default=0)
+def _rows_are_there(folder: Path, plan: Plan, placed: Placement) -> bool:
+    """Whether each writer's file is long enough for its rows; for rejects it need not be, as what
+    follows the last row leaves it when the whole file is assembled in place."""
+    kept = placed.kept
+    ends = placed.at[kept] + placed.n_rows[kept]
+    for w in np.unique(placed.writer[kept]):
+        path = rows_path(folder, plan, placed.writers[w])
+        end = int(ends[placed.writer[kept] == w].max())
         size = path.stat().st_size if path.is_file() else 0
-        if end and size < plan.rows_offset + end * plan.row_bytes:
+        if size < plan.rows_offset + end * plan.row_bytes:
             return False
     return True
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import synthetic
 
-from xmg.cache import FeatureWriter, Listing, Reject, XmgError
-from xmg.cache.writing import rows
+from xmg.cache import FeatureFile, FeatureWriter, Listing, Reject, XmgError
+from xmg.cache.writing import disk, rows
 
 N, DIM, BATCH = 24, 3, 4
 LISTING = Listing([f"id{i}" for i in range(N)], ["a", "b", None, "c"] * 6)
@@ -133,3 +133,27 @@ def test_killed_at_random_moments(tmp_path, sequences):
     assert result["other_bytes"] == 0
     assert result["finished"] >= 1
     assert result["encoded"] <= result["inputs"] + result["kills"] * result["in_flight"]
+
+
+def test_assembly_that_shortened_the_rows_goes_on(tmp_path, monkeypatch):
+    """Rejects at the end leave the rows' file shorter than the journal says, once it is framed."""
+    path, dim = tmp_path / "a.h5", 1 << 15  # rows that weigh more than what HDF5 writes behind them
+    told = []
+
+    def run():
+        with FeatureWriter(path, synthetic.SPEC, LISTING, dim, notify=told.append) as writer:
+            for i in np.flatnonzero(~writer.done).tolist():
+                writer.put(i, [np.full(dim, i, "f4") if i < N // 2 else Reject("bad")])
+
+    def interrupted(source, target):
+        if target == path:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    replace = disk.replace
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(disk, "replace", interrupted)
+        run()
+    run()
+    assert told == [f"going on: an earlier run did {N} of {N} inputs"]
+    assert len(FeatureFile(path)) == N // 2
