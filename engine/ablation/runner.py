@@ -7,6 +7,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from xmg.cache.writing.lock import locked
 from xmg.engine.ablation.cells import FAILURE, RESULT, Cell, compute, identities_of
@@ -34,24 +35,43 @@ def _run_all(
 ) -> list[Path]:
     identities = identities_of(list(cells))
     folders = [cell.folder(out, identities) for cell in cells]
-    wanted = {f: c for f, c in zip(folders, cells, strict=True) if not (f / RESULT).exists()}
-    done = len(set(folders)) - len(wanted)
+    waiting = [(f, c) for f, c in dict(zip(folders, cells, strict=True)).items() if not _done(f)]
     total = len(set(folders))
+    done = total - len(waiting)
+
+    def ended(label: str) -> None:
+        nonlocal done
+        done += 1
+        if progress:
+            progress(done, total, label)
+
     if progress:
         progress(done, total, "")
-    waiting = list(wanted.items())
     while waiting:
-        waiting, done = _run(waiting, out, n_jobs, progress, done, total)
+        suspects, waiting = _run(waiting, out, n_jobs, ended)
+        for folder, cell in suspects:  # one by one, so that a death tells whose it is
+            if not _done(folder):
+                if n_jobs > 1 and not _run([(folder, cell)], out, 1, ended)[0]:
+                    continue
+                write_text(_made(folder) / FAILURE, "its process died (killed, or no memory)")
+            ended(cell.label)
     return folders
 
 
 Job = tuple[Path, Cell]
 
 
+def _done(folder: Path) -> bool:
+    return (folder / RESULT).exists()
+
+
 def _run(
-    jobs: list[Job], out: Path, n_jobs: int, progress: Progress | None, done: int, total: int
-) -> tuple[list[Job], int]:
-    """Run until all are done, or a process dies; returns what is left, and how many are done."""
+    jobs: list[Job], out: Path, n_jobs: int, ended: Callable[[str], None]
+) -> tuple[list[Job], list[Job]]:
+    """Run until all are done, or a process dies; returns those that ran then, and those that wait.
+
+    When one process dies the pool lets no other one finish.
+    """
     context = multiprocessing.get_context("spawn")  # threads of torch do not survive a fork
     left = list(jobs)
     with ProcessPoolExecutor(n_jobs, context, initializer=_alone) as pool:
@@ -60,18 +80,13 @@ def _run(
             while left and len(running) < n_jobs:
                 job = left.pop(0)
                 running[pool.submit(compute, job[1], job[0], out / "episodes")] = job
-            ended, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in ended:
-                folder, cell = running.pop(future)
-                try:
-                    future.result()
-                except BrokenProcessPool:
-                    write_text(_made(folder) / FAILURE, "its process died (killed, or no memory)")
-                    return [*running.values(), *left], done + 1
-                done += 1
-                if progress:
-                    progress(done, total, cell.label)
-    return [], done
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            if any(isinstance(future.exception(), BrokenProcessPool) for future in finished):
+                return list(running.values()), left
+            for future in finished:
+                future.result()
+                ended(running.pop(future)[1].label)
+    return [], []
 
 
 def _made(folder: Path) -> Path:
@@ -82,3 +97,4 @@ def _made(folder: Path) -> Path:
 def _alone() -> None:
     """A process of the pool has one thread: results are the same for any number of processes."""
     torch.set_num_threads(1)
+    threadpool_limits(1)  # of BLAS and OpenMP; it stays, as nothing leaves it

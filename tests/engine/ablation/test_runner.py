@@ -9,6 +9,7 @@ import signal
 import numpy as np
 import pytest
 import synthetic
+from threadpoolctl import threadpool_info
 
 from xmg.cache import XmgError
 from xmg.cache.writing.lock import locked
@@ -157,10 +158,26 @@ def killed(cell, folder, episodes):
     compute(cell, folder, episodes)
 
 
-def test_a_process_that_dies_costs_one_cell(spec, tmp_path, monkeypatch):
+def threads_noted(cell, folder, episodes):
+    folder.mkdir(parents=True)
+    (folder / RESULT).write_text(json.dumps([pool["num_threads"] for pool in threadpool_info()]))
+
+
+def test_a_process_of_the_pool_has_one_thread(spec, tmp_path, monkeypatch):
+    monkeypatch.setattr("xmg.engine.ablation.runner.compute", threads_noted)
+    (folder,) = run_cells(cells_of(spec())[:1], tmp_path / "out")
+    assert set(json.loads((folder / RESULT).read_text())) == {1}
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_process_that_dies_costs_one_cell(spec, tmp_path, monkeypatch, n_jobs):
+    """Of two at work, the one that did not die is computed again."""
     monkeypatch.setattr("xmg.engine.ablation.runner.compute", killed)
     cells = cells_of(spec(SPEC.replace('"class-mean", ', "").replace("seeds = 2", "seeds = 1")))
-    found = read(cells, run_cells(cells, tmp_path / "out"))
+    ended = []
+    folders = run_cells(cells, tmp_path / "out", n_jobs, lambda *now: ended.append(now))
+    assert sorted(now[0] for now in ended) == [0, 1, 2]
+    found = read(cells, folders)
     assert [(one.cell.system, one.cell.seed) for one in found if one.failure] == [("cca", 0)]
     assert "died" in next(one.failure for one in found if one.failure)
 
