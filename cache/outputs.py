@@ -136,7 +136,7 @@ def appearing(path: Path) -> Iterator[BinaryIO]:
     Raises XmgError where the disk refuses.
     """
     whole = real_path(path)
-    draft = whole.with_name(f"{whole.name}.{os.getpid()}.draft")
+    draft = whole.with_name(f"{whole.name}.{os.getpid()}{disk.DRAFT}")
     try:
         whole.parent.mkdir(parents=True, exist_ok=True)
         with open(draft, "wb") as file:

@@ -8,7 +8,6 @@ best.safetensors     the same at the highest meta-validation accuracy
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,11 @@ from typing import Any
 
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from xmg.cache import XmgError
+from xmg.cache.writing import disk
 from xmg.engine.config import Config
 from xmg.engine.fronts import Fronts
 from xmg.engine.heads import Theta
@@ -42,15 +42,13 @@ class State:
     best_iteration: int
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a file at once, so that readers see the old text or the new."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+def replace_text(path: Path, text: str) -> None:
+    """Replace a file at once and for good: whatever happens there is the old text or the new."""
+    disk.write_file(path, text.encode("utf-8"))
 
 
 def save_state(path: Path, state: State) -> None:
-    """Replace a checkpoint at once, after it has reached the disk."""
+    """Replace a checkpoint at once, as `replace_text` does."""
     tensors = {name: value.detach().contiguous() for name, value in _tensors(state).items()}
     where: dict[str, float] = {
         "iteration": state.iteration,
@@ -59,11 +57,7 @@ def save_state(path: Path, state: State) -> None:
     }
     for side, front in _sides(state.fronts).items():
         where |= {f"{side}_root": front.root, f"{side}_frames": front.frames}
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, {"xmg": json.dumps(where)})
-    with partial.open("rb+") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
+    disk.write_file(path, save(tensors, {"xmg": json.dumps(where)}))
 
 
 def load_state(path: Path) -> State:

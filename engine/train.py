@@ -10,6 +10,7 @@ from statistics import fmean
 
 from xmg.cache import XmgError
 from xmg.cache.ranks import Ranks
+from xmg.cache.writing import disk
 from xmg.engine.advance import advancing, device_of
 from xmg.engine.compute import flushed_denormals
 from xmg.engine.config import Config
@@ -32,8 +33,8 @@ from xmg.engine.run import (
     load_config,
     load_state,
     read_metrics,
+    replace_text,
     save_state,
-    write_text,
 )
 from xmg.engine.systems import TRAINED
 from xmg.engine.tasks import Tasks, validation_tasks
@@ -76,9 +77,9 @@ def _prepare(
     manifest = make_manifest(problem, config)
     state = _begin(TRAINED[config.system], view, tasks, config)
     run.mkdir(parents=True, exist_ok=True)  # only now: where data cannot serve, nothing is left
-    write_text(run / CONFIG, config.model_dump_json(indent=1))
-    write_text(run / EPISODES, manifest)
-    write_text(run / METRICS, "")
+    replace_text(run / CONFIG, config.model_dump_json(indent=1))
+    replace_text(run / EPISODES, manifest)
+    replace_text(run / METRICS, "")
     _record(run, state, tasks, config, {})
 
 
@@ -88,7 +89,7 @@ def _refuse_another(run: Path, config: Config) -> None:
         raise XmgError(f"the run folder's name {str(run)!r} is not printable. fix: choose another")
     if not (run / CONFIG).exists():
         if run.exists() and (
-            not run.is_dir() or any(p.suffix != ".partial" for p in run.iterdir())
+            not run.is_dir() or any(p.suffix != disk.DRAFT for p in run.iterdir())
         ):
             raise XmgError(f"{run} exists and is no run folder. fix: choose another --run")
         return
@@ -194,4 +195,4 @@ def _mean(losses: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def _forget_metrics_after(run: Path, iteration: int) -> None:
     kept = [row for row in read_metrics(run) if row["iteration"] <= iteration]
-    write_text(run / METRICS, "".join(json.dumps(row) + "\n" for row in kept))
+    replace_text(run / METRICS, "".join(json.dumps(row) + "\n" for row in kept))

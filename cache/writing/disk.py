@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 COPY_BYTES: Final = 1 << 23
+DRAFT: Final = ".draft"  # how a small file is called until it is whole
 
 
 def write_at(fd: int, data: memoryview | bytes, offset: int) -> None:
@@ -58,7 +59,7 @@ def replace(old: Path, new: Path) -> None:
 
 def write_file(path: Path, data: bytes) -> None:
     """Make a small file appear whole."""
-    draft = path.with_name(path.name + ".draft")
+    draft = path.with_name(path.name + DRAFT)
     fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
     try:
         write_at(fd, data, 0)

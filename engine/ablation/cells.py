@@ -14,7 +14,7 @@ from xmg.engine.evaluate import Candidates, evaluate
 from xmg.engine.manifest import identity, make_manifest
 from xmg.engine.methods.system import ClosedForm, Trained, learner, samples_read
 from xmg.engine.problem import open_problem
-from xmg.engine.run import write_text
+from xmg.engine.run import replace_text
 from xmg.engine.systems import SYSTEMS
 from xmg.engine.tasks import test_tasks
 from xmg.engine.train import meta_train
@@ -82,10 +82,10 @@ def compute(cell: Cell, folder: Path, episodes: Path) -> None:
         found = _result(cell, folder, episodes)
     except Exception as error:
         reason = str(error) if isinstance(error, XmgError) else f"{type(error).__name__}: {error}"
-        write_text(folder / FAILURE, reason)
+        replace_text(folder / FAILURE, reason)
         return
     found["seconds"] = round(time.monotonic() - began, 1)
-    write_text(folder / RESULT, json.dumps(found))
+    replace_text(folder / RESULT, json.dumps(found))
 
 
 def _result(cell: Cell, folder: Path, episodes: Path) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def _result(cell: Cell, folder: Path, episodes: Path) -> dict[str, Any]:
     digest = hashlib.sha256("".join(t.digest() for t in tasks.values()).encode()).hexdigest()
     if not (episodes / f"{digest[:16]}.json").exists():
         episodes.mkdir(parents=True, exist_ok=True)
-        write_text(episodes / f"{digest[:16]}.json", make_manifest(problem, config))
+        replace_text(episodes / f"{digest[:16]}.json", make_manifest(problem, config))
     return {
         "label": cell.label,
         "system": cell.system,

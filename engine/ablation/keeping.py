@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from xmg.cache import XmgError
 from xmg.engine.ablation.results import Finished, read
 from xmg.engine.ablation.spec import Spec, cells_of
-from xmg.engine.run import write_text
+from xmg.engine.run import replace_text
 
 SPEC: Final = "spec.json"
 
@@ -34,7 +34,7 @@ def keep(out: Path, title: str, spec: Spec, folders: Sequence[Path]) -> None:
         spec=spec.model_copy(update=absolute),
         cells=[folder.relative_to(out).as_posix() for folder in folders],
     )
-    write_text(out / SPEC, json.dumps(kept.model_dump(mode="json"), indent=1))
+    replace_text(out / SPEC, json.dumps(kept.model_dump(mode="json"), indent=1))
 
 
 def read_kept(out: Path) -> tuple[Kept, list[Finished]]:

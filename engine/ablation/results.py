@@ -1,6 +1,7 @@
 """Finished cells as one tidy table, and as the arrays that statistics take."""
 
 import csv
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xmg.cache import XmgError
+from xmg.cache.outputs import appearing
 from xmg.engine.ablation.cells import FAILURE, RESULT, Cell
 
 Key = tuple[tuple[str, Any], ...]  # one combination of the axes
@@ -40,10 +42,20 @@ def read(cells: Sequence[Cell], folders: Sequence[Path]) -> list[Finished]:
 
 def _read(cell: Cell, folder: Path) -> Finished:
     if (folder / RESULT).exists():
-        return Finished(cell, json.loads((folder / RESULT).read_text("utf-8")), None)
+        return Finished(cell, _result(folder / RESULT), None)
     if (folder / FAILURE).exists():
         return Finished(cell, None, (folder / FAILURE).read_text("utf-8"))
     return Finished(cell, None, "not computed yet")
+
+
+def _result(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise XmgError(
+            f"{path} is damaged ({error}). fix: remove it and type the same command again"
+        ) from error
+    return found
 
 
 def _check_episodes(found: Sequence[Finished]) -> None:
@@ -64,14 +76,14 @@ def _check_episodes(found: Sequence[Finished]) -> None:
 def write_tidy(path: Path, found: Sequence[Finished]) -> None:
     """One line for each episode: row, system, seed, axes, shots, repeat, task, accuracy."""
     axes = list(dict.fromkeys(name for one in found for name in one.cell.axes))
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
+    with appearing(path) as raw:
+        text = io.TextIOWrapper(raw, "utf-8", newline="")
+        writer = csv.writer(text)
         writer.writerow(["row", "system", "seed", *axes, "shots", "repeat", "task", "accuracy"])
         for one in found:
             where = [one.cell.label, one.cell.system, one.cell.seed, *one.cell.axes.values()]
             writer.writerows([*where, *line] for line in _lines(one))
-    partial.replace(path)
+        text.detach()
 
 
 def _lines(one: Finished) -> Iterator[tuple[object, ...]]:

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from xmg.cache.writing.lock import locked
 from xmg.engine.ablation.cells import FAILURE, RESULT, Cell, compute, identities_of
-from xmg.engine.run import write_text
+from xmg.engine.run import replace_text
 
 Progress = Callable[[int, int, str], None]
 
@@ -53,7 +53,7 @@ def _run_all(
             if not _done(folder):
                 if n_jobs > 1 and not _run([(folder, cell)], out, 1, ended)[0]:
                     continue
-                write_text(_made(folder) / FAILURE, "its process died (killed, or no memory)")
+                replace_text(_made(folder) / FAILURE, "its process died (killed, or no memory)")
             ended(cell.label)
     return folders
 

@@ -23,7 +23,7 @@ from xmg.engine.pool import Pool
 from xmg.engine.predict.card import model_card
 from xmg.engine.predict.model import FORMAT, MODEL, VALIDATION, WEIGHTS
 from xmg.engine.problem import Problem
-from xmg.engine.run import save_state, write_text
+from xmg.engine.run import replace_text, save_state
 
 CARD: Final = "README.md"
 _KEPT: Final = 128  # rows of a held-out class, enough to calibrate by
@@ -45,11 +45,10 @@ def export_run(
     found = _description(config, problem, evaluate_opened(*opened))
     with _appearing(out) as folder:
         save_state(folder / WEIGHTS, replace(state, outer={}))
-        (folder / WEIGHTS).chmod(0o644)  # like the others: it is meant to be shared
         held_out = problem.validation.target
         _write_validation(FeatureFile(config.target), held_out, folder / VALIDATION)
-        write_text(folder / MODEL, json.dumps(found, indent=1, ensure_ascii=False))
-        write_text(folder / CARD, model_card(out.name, found, licences or {}))
+        replace_text(folder / MODEL, json.dumps(found, indent=1, ensure_ascii=False))
+        replace_text(folder / CARD, model_card(out.name, found, licences or {}))
     return out
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from babel import Locale, UnknownLocaleError
 
 from xmg.cache import XmgError
+from xmg.cache.writing import disk
 from xmg.extract.cores import cores
 from xmg.extract.sources.espeak import Utterance
 
@@ -64,9 +65,7 @@ def make_corpus(
     _speak(samples, root, n_workers or cores(), progress or (lambda done, total: None))
     _write_csv(corpus.text, "text", [(_id(s), s["text"]) for s in samples])
     _write_csv(corpus.speech, "path", [(_id(s), s["path"]) for s in samples])
-    partial = root / "corpus.json.partial"
-    partial.write_text(json.dumps(settings))
-    partial.replace(root / "corpus.json")  # last: marks a whole corpus
+    disk.write_file(root / "corpus.json", json.dumps(settings).encode())  # marks a whole corpus
     return corpus
 
 

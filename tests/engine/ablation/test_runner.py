@@ -209,3 +209,10 @@ def test_the_tidy_file_and_the_tables_say_what_the_cells_say(finished, tmp_path)
     assert f"{100 * data.mean(1).mean():.1f}" in text
     assert "| CROMA against | 1-shot | 3-shot |" in text
     assert "144" not in text and "0 (0)" in text  # class means read no target sample
+
+
+def test_a_damaged_result_is_named(finished):
+    _, cells, folders = finished
+    (folders[1] / RESULT).write_text("")
+    with pytest.raises(XmgError, match=r"result\.json is damaged .*fix: remove it"):
+        read(cells, folders)
