@@ -56,6 +56,14 @@ def test_engine(benchmark_of):
     assert [line.count("|") for line in table.splitlines()] == [6] * 11
 
 
+def test_crossover(benchmark_of):
+    engine = benchmark_of("engine")
+    assert [part for part, ratio in engine.crossover(engine.TOY) if ratio > 0][:2] == [
+        "1/12",
+        "1/8",
+    ]
+
+
 def test_threads_and_share(benchmark_of, tmp_path):
     engine = benchmark_of("engine")
     assert all(rate > 0 for rate in engine.threads(engine.TOY, "adam"))
