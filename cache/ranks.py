@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final, TypeVar, cast
 
 from xmg.cache.errors import XmgError
 
 T = TypeVar("T")
+PATIENCE: Final = timedelta(days=30)  # others wait while one prepares, or has more inputs left
 
 
 def _alone(said: Any) -> list[Any]:

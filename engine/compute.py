@@ -18,11 +18,12 @@ def flushed_denormals() -> Iterator[None]:
     Adam's second moments underflow into them once a task is learned, and x86 then takes some
     hundred cycles for each: adaptation is 3-5 times slower without this.
     """
+    before = bool(torch.tensor(1e-40) == 0)  # torch does not tell
     torch.set_flush_denormal(True)
     try:
         yield
     finally:
-        torch.set_flush_denormal(False)
+        torch.set_flush_denormal(before)
 
 
 @contextmanager

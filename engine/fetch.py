@@ -39,6 +39,7 @@ class _Table:
 
 
 _tables: WeakKeyDictionary[FeatureFile, _Table] = WeakKeyDictionary()
+_longest: WeakKeyDictionary[FeatureFile, int] = WeakKeyDictionary()  # read off all offsets once
 
 
 def fetch(file: FeatureFile, rows: Rows) -> Tensor:
@@ -51,8 +52,9 @@ def fetch_frames(file: FeatureFile, rows: Rows) -> Tensor:
 
     L is the file's longest sequence, but no more than 128.
     """
-    longest = int(np.diff(file.offsets).max(initial=1))
-    batch = padded(file.take(rows.reshape(-1)), longest, file.dim)
+    if file not in _longest:
+        _longest[file] = int(np.diff(file.offsets).max(initial=1))
+    batch = padded(file.take(rows.reshape(-1)), _longest[file], file.dim)
     return batch.reshape(*rows.shape, *batch.shape[1:])
 
 

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from xmg.cache import XmgError
-from xmg.cache.ranks import Ranks
+from xmg.cache.ranks import PATIENCE, Ranks
 from xmg.engine.config import Config
 from xmg.engine.heads import Theta
 
@@ -50,7 +50,7 @@ def means(values: Mapping[str, Tensor]) -> Theta:
 
 
 def _join(backend: str) -> None:
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"timeout": PATIENCE}
     if backend == "nccl":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         options["device_id"] = torch.device("cuda", torch.cuda.current_device())

@@ -2,14 +2,11 @@
 
 import atexit
 import os
-from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 import torch.distributed as dist
 
-from xmg.cache.ranks import Ranks
-
-_PATIENCE: Final = timedelta(days=30)  # a rank may have days of inputs more than another
+from xmg.cache.ranks import PATIENCE, Ranks
 
 
 def joined() -> Ranks:
@@ -18,7 +15,7 @@ def joined() -> Ranks:
     if size == 1:
         return Ranks()
     if not dist.is_initialized():
-        dist.init_process_group("gloo", timeout=_PATIENCE)
+        dist.init_process_group("gloo", timeout=PATIENCE)
         atexit.register(dist.destroy_process_group)
     return Ranks(dist.get_rank(), size, _exchange)
 

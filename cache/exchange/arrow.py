@@ -199,7 +199,8 @@ def _rows(pa: Any, path: Path, schema: Any, name: str) -> Rows:
 def _first_vector(pa: Any, path: Path, name: str, sequences: bool) -> Sequence[float]:
     """Return the first vector that is there; raises XmgError where none is."""
     for batch in _batches(pa, path, [name], 1):
-        for value in batch.column(name).slice(0, 1).to_pylist():
+        for held in batch.column(name):
+            value = held.as_py()
             vector = value[0] if sequences and value else value
             if vector:
                 return vector  # type: ignore[no-any-return]

@@ -62,7 +62,7 @@ Accuracy in percent on classes that training never saw: {n_way}-way tasks, {n_ta
 def model_card(name: str, found: Mapping[str, Any], licences: Mapping[str, str]) -> str:
     """Markdown of what model.json holds; licences: of encoders, by name."""
     classes, config, data = found["classes"], found["config"], found["data"]
-    best = found["accuracy"][0]
+    first = found["accuracy"][0]
     return _TEMPLATE.format(
         title=_plain(name),
         name=_code(name),
@@ -73,7 +73,7 @@ def model_card(name: str, found: Mapping[str, Any], licences: Mapping[str, str])
         dim=data["target"]["dim"],
         data=_data(data),
         n_pairs=f"{found['n_pairs']:,}",
-        n_sets=len(classes["sets"]),
+        n_sets=f"{found['n_sets']:,}",
         n_source=len(classes["source"]),
         n_validation=len(classes["validation"]),
         validation=_names(classes["validation"]),
@@ -81,8 +81,8 @@ def model_card(name: str, found: Mapping[str, Any], licences: Mapping[str, str])
         test=_names(classes["test"]),
         accuracy=_accuracy(found["accuracy"]),
         n_way=config["n_way"],
-        n_tasks=best["n_tasks"],
-        n_repeats=best["n_repeats"],
+        n_tasks=first["n_tasks"],
+        n_repeats=first["n_repeats"],
         licences=_licences([side["encoder"] for side in data.values()], licences),
     )
 

@@ -108,6 +108,7 @@ def _description(config: Config, problem: Problem, results: Sequence[Result]) ->
             "test": list(problem.test.target.classes),
         },
         "n_pairs": len(problem.train.sets.target_rows),
+        "n_sets": len(problem.train.sets),
         "accuracy": [
             {"system": r.system, "shots": r.shots, "mean": r.mean, "std": r.std,
              "n_repeats": len(r.tasks), "n_tasks": len(r.tasks[0])}

@@ -111,6 +111,7 @@ def write_answers(
     """
     answers: Counter[str] = Counter()
     tally: Counter[str] = Counter()
+    recordings: set[str] = set()
     numbers = _numbers(classifier, inputs)
     fresh = None if numbers is None else _fresh(labelled, inputs)
     with appearing(out) as raw:
@@ -125,10 +126,12 @@ def write_answers(
             if numbers is not None and fresh is not None:
                 y = np.where(fresh[rows], numbers[inputs.labels[rows]], -1)
                 tally += _tally(p[y >= 0], sets[y >= 0], y[y >= 0])
+                if inputs.column("recording") is not None:
+                    recordings.update(_groups(inputs, rows[y >= 0]))
         writer.writerows([name, *[""] * 4, UNREADABLE, why] for name, why in inputs.rejects)
         text.flush()
         text.detach()
-    truth = _estimate(tally, tally["n"]) if tally["n"] else None
+    truth = _estimate(tally, len(recordings) or tally["n"]) if tally["n"] else None
     return Summary(dict(answers), len(inputs.rejects), truth)
 
 

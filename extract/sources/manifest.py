@@ -78,6 +78,8 @@ def read_columns(file: Path) -> Columns:
         raise XmgError(f"cannot read {file} as UTF-8 text: {error}") from error
     if not n_rows:
         raise XmgError(f"{file} has no rows below its header")
+    if not columns:
+        raise XmgError(f'{file} names no column: its rows are empty. fix: {{"path": ...}} a line')
     return columns
 
 

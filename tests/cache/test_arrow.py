@@ -51,6 +51,15 @@ def test_vectors_of_other_programs(tmp_path, kind):
     assert file.rejects == [("b", "it has no frames")]
 
 
+def test_the_first_sequences_may_be_empty(tmp_path):
+    frames = pa.array([[], [], VECTORS], pa.list_(pa.list_(pa.float32())))
+    table = pa.table({"frames": frames, "id": ["a", "b", "c"]})
+    with pa.ipc.new_file(tmp_path / "x.arrow", table.schema) as file:
+        file.write_table(table)
+    found = imported(tmp_path / "x.arrow", tmp_path / "a.h5")
+    assert found.frames.tolist() == VECTORS and len(found.rejects) == 2
+
+
 def test_columns_of_other_programs(tmp_path):
     path = parquet(
         tmp_path / "x.parquet",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from xmg.engine.compute import one_thread_each
+from xmg.engine.compute import flushed_denormals, one_thread_each
 from xmg.engine.inner import scratch
 
 
@@ -70,3 +70,20 @@ def test_memory_of_kernels_begins_at_cache_lines(dtype):
     assert scratch.aligned(dtype, 0, 4).shape == (0, 4)
     arrays[1][:] = 7
     assert arrays[1].flags.c_contiguous and arrays[1].sum() == 105
+
+
+def flushes():
+    return bool(torch.tensor(1e-40) == 0)
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_denormals_are_flushed_inside_alone(before):
+    torch.set_flush_denormal(before)
+    try:
+        with flushed_denormals():
+            with flushed_denormals():
+                assert flushes()
+            assert flushes()
+        assert flushes() == before
+    finally:
+        torch.set_flush_denormal(False)

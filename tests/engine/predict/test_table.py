@@ -71,6 +71,18 @@ def test_labels_that_inputs_have_are_compared(tmp_path, classifier, task):
     assert write_answers(classifier, few, others, tmp_path / "out.csv", 0.8).truth is None
 
 
+def test_clips_of_one_recording_are_one_for_the_interval(tmp_path, classifier, task):
+    x, names, query, truth = task
+    few = file_of(tmp_path / "few.h5", x, names, [f"few{i}" for i in range(12)])
+    fit_on(classifier, few, 0.9)
+    columns = {"recording": [f"r{i // 4}" for i in range(len(query))]}
+    inputs = file_of(tmp_path / "in.h5", query, truth, columns=columns)
+    found = write_answers(classifier, few, inputs, tmp_path / "out.csv", 0.8).truth
+    n = len(set(columns["recording"]))
+    low, high = stats.binomtest(round(found.accuracy * n), n).proportion_ci(method="wilson")
+    assert (found.n, found.low, found.high) == (len(query), low, high)
+
+
 def test_left_out_one_by_one_or_by_recording(tmp_path, classifier, task):
     x, names, _, _ = task
     alone = fit_on(classifier, file_of(tmp_path / "a.h5", x, names), 0.9)

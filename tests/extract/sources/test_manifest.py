@@ -148,6 +148,7 @@ def test_no_content_column(tmp_path):
         ("m.csv", "id,path\n,a.wav\n", "row 1 has an empty id"),
         ("m.jsonl", '{"path": "a"}\n{"path"\n', "line 2 is not JSON"),
         ("m.jsonl", "[1]\n", "line 1 is not a JSON object"),
+        ("m.jsonl", "{}\n{}\n", "names no column"),
     ],
 )
 def test_malformed(tmp_path, name, text, reason):
