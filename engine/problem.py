@@ -46,8 +46,9 @@ def open_problem(config: Config) -> Problem:
     Strong pairs: the target's classes are split at random. Pairs of held-out classes leave
     meta-training, with their source samples, the source classes of the same names, and those
     that occur in no other pairs. Weak pairs: classes in concepts train, the other target classes
-    are held out, and source classes of those names leave. Source classes with fewer than k_shot
-    samples are left out. Raises XmgError where the data cannot serve the tasks.
+    are held out, and source classes of those names leave; none of them is in a concept. Source
+    classes with fewer than k_shot samples are left out. Raises XmgError where the data cannot serve
+    the tasks.
     """
     source, target = FeatureFile(config.source), FeatureFile(config.target)
     for file, name in ((source, "source"), (target, "target")):
@@ -91,14 +92,20 @@ Split = tuple[Pool, PairedSets, Sequence[str], Sequence[str]]
 def _weak(config: Config, concepts: Concepts, source: FeatureFile, target: FeatureFile) -> Split:
     sets = concept_sets(concepts, source, target)
     used = {name for names in concepts.target.values() for name in names}
+    borrowed = {name: concept for concept, names in concepts.source.items() for name in names}
     held = [*concepts.validation, *concepts.test]
     class_numbers(held, target, str(concepts.path))
     for name in held:
         if name in used or held.count(name) > 1:
             raise XmgError(f"{concepts.path}: held-out class {name!r} is listed elsewhere too")
+        if name in borrowed:
+            raise XmgError(
+                f"{concepts.path}: class {name!r} is held out, and concept {borrowed[name]!r} "
+                "trains on source samples of that name. fix: take it out of one of the two lists"
+            )
     validation, test = concepts.validation, concepts.test
     if not held:
-        free = [name for name in target.classes if name not in used]
+        free = [name for name in target.classes if name not in used and name not in borrowed]
         order = _shuffled(free, config.seed)
         validation, test = order[: len(order) // 2], order[len(order) // 2 :]
     pool = _drawable(source, {*validation, *test}, config)

@@ -10,7 +10,7 @@ from xmg.engine.fronts import Fronts
 from xmg.engine.heads import Theta
 from xmg.engine.phases import head_of
 from xmg.engine.set_statistics import pair_statistics
-from xmg.engine.streams import Stream, key_of
+from xmg.engine.streams import Stream, torch_generator
 from xmg.engine.views import MetaTrain
 from xmg.engine.whitening import Whitening
 
@@ -27,7 +27,7 @@ def aligned(train: MetaTrain, fronts: Fronts, config: Config) -> Theta:
     the same for all.
     """
     assert fronts.source
-    rng = generator(config)
+    rng = torch_generator(config.seed, Stream.HEADS)
     frames = fronts.source.frames or fronts.target.frames
     if config.start in {"random", "identity", "best"} or frames:
         source, target = (plain(front, config, rng) for front in (fronts.source, fronts.target))
@@ -50,7 +50,7 @@ def shared(fronts: Fronts, config: Config) -> Theta:
     """One encoder, of the source's width, and the map that brings target rows there: the identity,
     or random where config.start says so."""
     assert fronts.source
-    rng = generator(config)
+    rng = torch_generator(config.seed, Stream.HEADS)
     d_s, d_t = fronts.source.offset.numel(), fronts.target.offset.numel()
     random_start = config.start == "random"
     encoder = plain(fronts.source, config, rng)
@@ -60,20 +60,16 @@ def shared(fronts: Fronts, config: Config) -> Theta:
 
 def alone(front: Whitening, config: Config) -> Theta:
     """e_t and phi of a system without a source: the identity, or random."""
-    rng = generator(config)
+    rng = torch_generator(config.seed, Stream.HEADS)
     start = plain(front, config, rng)
     return {**head_of(config, "target").begin("target", start, rng), "phi": phi(config)}
 
 
 def discriminator(config: Config) -> Theta:
     """D(z) = relu(z U) v of unit rows, random U, v = 0: at chance."""
-    u = torch.randn(config.width, _UNITS, generator=generator(config)) * (2 / config.width) ** 0.5
+    rng = torch_generator(config.seed, Stream.DISCRIMINATOR)
+    u = torch.randn(config.width, _UNITS, generator=rng) * (2 / config.width) ** 0.5
     return {"discriminator": u, "discriminator.out": torch.zeros(_UNITS)}
-
-
-def generator(config: Config) -> torch.Generator:
-    """Random numbers of the heads."""
-    return torch.Generator().manual_seed(int(key_of(config.seed, Stream.HEADS)) >> 1)
 
 
 def plain(front: Whitening, config: Config, rng: torch.Generator) -> Tensor:

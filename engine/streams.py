@@ -3,6 +3,7 @@
 from enum import IntEnum
 
 import numpy as np
+import torch
 
 from xmg.engine.kernels.rng import child
 
@@ -19,8 +20,14 @@ class Stream(IntEnum):
     HEADS = 7
     TARGET = 8
     NOISE = 9
-    THINNING = 10
+    SETS = 10
     ADVICE = 11
+    ROWS = 12
+    CLUSTERS = 13
+    DECODER = 14
+    DISCRIMINATOR = 15
+    BORROWED = 16  # source samples of new classes
+    SHOWN = 17  # what an analysis draws to show or to measure
 
 
 def key_of(seed: int, stream: Stream) -> np.uint64:
@@ -31,6 +38,11 @@ def key_of(seed: int, stream: Stream) -> np.uint64:
 def generator(seed: int, stream: Stream) -> np.random.Generator:
     """NumPy's random numbers of one stream, for what is drawn once and whole."""
     return np.random.Generator(np.random.Philox(int(key_of(seed, stream))))
+
+
+def torch_generator(seed: int, stream: Stream) -> torch.Generator:
+    """The same of torch."""
+    return torch.Generator().manual_seed(int(key_of(seed, stream)) >> 1)
 
 
 def child_key(key: np.uint64, i: int) -> np.uint64:

@@ -22,7 +22,7 @@ def fewer_sets(sets: PairedSets, config: Config) -> PairedSets:
             f"n_train_sets = {config.n_train_sets}, and the pairs form {len(sets)} sets. "
             "fix: lower it"
         )
-    order = generator(config.seed, Stream.THINNING).permutation(len(sets))
+    order = generator(config.seed, Stream.SETS).permutation(len(sets))
     kept = np.sort(order[: config.n_train_sets])
     sides = [
         _parts([rows[offsets[i] : offsets[i + 1]] for i in kept])
@@ -38,7 +38,7 @@ def fewer_rows(sets: PairedSets, config: Config) -> PairedSets:
     """A share of each set's target rows, one at least."""
     if config.target_share == 1:
         return sets
-    rng = generator(config.seed, Stream.THINNING)
+    rng = generator(config.seed, Stream.ROWS)
     parts = []
     for start, stop in pairwise(sets.target_offsets):
         parts.append(share_of(sets.target_rows[start:stop], config.target_share, rng))
@@ -63,7 +63,7 @@ def clusters_of(file: FeatureFile, rows: Rows, n: int, seed: int) -> Rows:
     x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
     if n > len(x):
         raise XmgError(f"n_clusters = {n}, and there are {len(x)} pairs. fix: lower it")
-    return cluster_sets(x, n, int(generator(seed, Stream.THINNING).integers(2**31)))
+    return cluster_sets(x, n, int(generator(seed, Stream.CLUSTERS).integers(2**31)))
 
 
 def _parts(parts: list[Rows]) -> tuple[Rows, Rows]:

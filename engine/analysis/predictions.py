@@ -16,6 +16,7 @@ from xmg.engine.compute import flushed_denormals
 from xmg.engine.evaluate import select
 from xmg.engine.learner import Setting, logits_of
 from xmg.engine.methods.system import learner
+from xmg.engine.streams import Stream, generator
 from xmg.engine.tasks import Tasks, test_tasks, validation_tasks
 
 
@@ -129,7 +130,7 @@ def _chosen(tasks: Tasks, n: int | None, seed: int) -> Rows:
     n_tasks, n_queries = len(tasks.query), tasks.query[0].size
     order = np.arange(n_tasks * n_queries)
     if n is not None:
-        order = np.random.Generator(np.random.Philox(seed)).permutation(order)[:n]
+        order = generator(seed, Stream.SHOWN).permutation(order)[:n]
     return np.stack([order // n_queries, order % n_queries], 1)
 
 

@@ -21,6 +21,7 @@ from xmg.engine.meta_test import open_run
 from xmg.engine.phases import head_of
 from xmg.engine.problem import Problem
 from xmg.engine.run import State
+from xmg.engine.streams import Stream, generator
 
 Side = Literal["source", "target"]
 Right = Literal["item", "class", "concept"]
@@ -239,7 +240,7 @@ def _concepts(aligned: Aligned) -> tuple[Items, Items]:
 
 def drawn(n: int, most: int, seed: int) -> Tensor:
     """Numbers of at most `most` of n, ascending."""
-    rng = np.random.Generator(np.random.Philox(seed))
+    rng = generator(seed, Stream.SHOWN)
     return torch.from_numpy(np.sort(rng.permutation(n)[:most]))
 
 

@@ -23,6 +23,7 @@ from xmg.engine.methods.probes import STRENGTHS, Strength
 from xmg.engine.methods.system import ClosedForm
 from xmg.engine.pool import Pool
 from xmg.engine.problem import Problem, source_of_new_classes
+from xmg.engine.streams import Stream, child_key, key_of
 from xmg.engine.tasks import Tasks
 from xmg.engine.views import NewSource
 
@@ -57,7 +58,8 @@ class CrossModalProbe:
 
     def _borrowed(self, names: Sequence[str], k: int, e: int) -> tuple[Array, Rows]:
         """k source rows of each class, drawn anew for each task."""
-        rng = np.random.default_rng([self.seed, e])
+        key = child_key(key_of(self.seed, Stream.BORROWED), e)
+        rng = np.random.Generator(np.random.Philox(int(key)))
         places, labels = [], []
         for label, name in enumerate(names):
             c = self.pool.classes.index(name)

@@ -19,7 +19,8 @@ from xmg.engine.mining.clusters import default_n_sets
 from xmg.engine.phases import classify_all_target, reconstruct
 from xmg.engine.pool import check_groups, pool_by_labels, with_at_least
 from xmg.engine.problem import Problem
-from xmg.engine.starts import alone, generator
+from xmg.engine.starts import alone
+from xmg.engine.streams import Stream, torch_generator
 from xmg.engine.thinning import clusters_of
 from xmg.engine.views import TargetOnly
 
@@ -51,7 +52,8 @@ def start_decoder(view: TargetOnly, fronts: Fronts, config: Config) -> Theta:
     check_groups(view.target, config, 1)
     theta = alone(fronts.target, config.model_copy(update={"start": "random"}))
     d = fronts.target.offset.numel()
-    decoder = torch.randn(config.width, d, generator=generator(config)) / d**0.5
+    rng = torch_generator(config.seed, Stream.DECODER)
+    decoder = torch.randn(config.width, d, generator=rng) / d**0.5
     return {**theta, "decoder": decoder}
 
 

@@ -10,6 +10,7 @@ import torch
 from xmg.cache import decode
 from xmg.cache.pairs import Rows
 from xmg.engine.analysis.retrieval import Aligned, Items, Right, Side, search
+from xmg.engine.streams import Stream, generator
 
 _QUERIES: Final = 4
 _FOUND: Final = 5
@@ -71,7 +72,7 @@ def directions(aligned: Aligned, source: Items, target: Items, show: Show) -> li
 
 def _searches(aligned: Aligned, queries: Items, gallery: Items, show: Show) -> list[Search]:
     kind = _kind(queries)
-    rng = np.random.Generator(np.random.Philox(aligned.config.seed))
+    rng = generator(aligned.config.seed, Stream.SHOWN)
     order = rng.permutation(len(queries.rows))
     _, firsts = np.unique(queries.keys[kind].numpy()[order], return_index=True)
     asked = order[np.sort(firsts)[:_QUERIES]]

@@ -12,6 +12,7 @@ from torch import Tensor
 from xmg.cache.pairs import Rows, join_ids
 from xmg.engine.analysis.retrieval import Aligned
 from xmg.engine.pages.figures import COLOURS, WIDTH, Figure, drawing, label, to_svg
+from xmg.engine.streams import Stream, generator
 from xmg.engine.tables import Table
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def flatten(z: Points, seed: int) -> Points:
 
 def groups_of(aligned: Aligned) -> list[Group]:
     """Drawn groups of meta-training, then of meta-test classes."""
-    rng = np.random.Generator(np.random.Philox(aligned.config.seed))
+    rng = generator(aligned.config.seed, Stream.SHOWN)
     found: list[Group] = []
     for whole in (_trained(aligned), _unseen(aligned)):
         drawn = sorted(rng.permutation(len(whole))[:_GROUPS].tolist())

@@ -94,8 +94,8 @@ def test_another_vocabulary_on_the_source_side(tmp_path):
 
 
 def test_a_source_class_of_held_out_pairs_alone_is_unseen_under_any_name(tmp_path):
-    x = np.random.default_rng(0).normal(size=(150, 3))
-    labels = synthetic.names(10, 12) + synthetic.names(10, 3)  # the last 30 have no partner
+    x = np.random.default_rng(0).normal(size=(180, 3))
+    labels = synthetic.names(10, 12) + synthetic.names(10, 6)  # the last 60 have no partner
     images = [name.replace("c", "image") for name in labels]
     source = synthetic.write(tmp_path / "s.h5", x, images)
     target = synthetic.write(tmp_path / "t.h5", x[:120], labels[:120])
@@ -192,6 +192,17 @@ def test_a_held_out_class_is_listed_elsewhere(tmp_path, strong, name):
     held = HELD.replace("c06", name)
     with pytest.raises(XmgError, match=f"held-out class '{name}' is listed elsewhere"):
         open_problem(weak_config(tmp_path, strong, held))
+
+
+def test_a_concept_borrows_no_held_out_class(tmp_path, strong):
+    """Source samples under the name of a held-out class would tell what the class is like."""
+    text = CONCEPTS.replace("source = [", 'source = ["c06", ', 1)
+    with pytest.raises(XmgError, match=r"'c06' is held out, and concept 'one' trains on .*fix"):
+        open_problem(weak_config(tmp_path, strong, text=text))
+    for seed in range(5):
+        problem = open_problem(weak_config(tmp_path, strong, held="", text=text, seed=seed))
+        held = {*problem.validation.target.classes, *problem.test.target.classes}
+        assert held and "c06" not in held
 
 
 def test_an_unknown_held_out_class(tmp_path, strong):

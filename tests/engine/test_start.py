@@ -8,9 +8,11 @@ from scipy.linalg import orthogonal_procrustes
 from sklearn.preprocessing import normalize
 
 from xmg.engine.fronts import fit_fronts
+from xmg.engine.methods.unimodal import start_decoder
 from xmg.engine.pool import pool_of
-from xmg.engine.starts import aligned
-from xmg.engine.views import MetaTrain
+from xmg.engine.starts import aligned, discriminator
+from xmg.engine.streams import Stream, key_of
+from xmg.engine.views import MetaTrain, TargetOnly
 
 
 def means(front, file, rows, offsets):
@@ -31,3 +33,18 @@ def test_start(tmp_path):
     npt.assert_array_equal(theta["source"][:, 6:], 0)
     npt.assert_array_equal(theta["target"], np.eye(6, 8))
     npt.assert_array_equal(theta["phi"], np.zeros((8, config.n_way)))
+
+
+def test_random_starts_have_nothing_in_common(tmp_path):
+    source, target = synthetic.write_pair(tmp_path, n_classes=12, per_class=16, latent=6, dim=64)
+    train = MetaTrain(
+        pool_of(source, source.classes), target, synthetic.sets_of(source, target, source.classes)
+    )
+    config = synthetic.config_of(source, target, width=64, start="random")
+    fronts = fit_fronts(train, 64)[0]
+    theta = start_decoder(TargetOnly(pool_of(target, target.classes)), fronts, config)
+    drawn = [theta["target"], theta["decoder"], discriminator(config)["discriminator"]]
+    assert (
+        torch.corrcoef(torch.stack([x.flatten() for x in drawn])) - torch.eye(3)
+    ).abs().max() < 0.1
+    assert len({key_of(0, stream) for stream in Stream}) == len(Stream)
