@@ -58,3 +58,23 @@ def test_kernels_are_looked_for_where_numba_keeps_them(tmp_path, jit):
     )
     stamps = [str(path.parent) for path in tmp_path.glob("*/sources.sha256")]
     assert stamps == ([] if jit == "1" else [found.stdout.strip()])
+
+
+@pytest.mark.parametrize(("home", "inside"), [("home", True), ("file/home", False)])
+def test_kernels_stay_out_of_the_package(tmp_path, home, inside):
+    """In the user's cache, and beside the sources only where nobody can write there. Functions of
+    others are kept where they were."""
+    (tmp_path / "file").touch()
+    code = (
+        "import xmg.engine.kernels as k, numba; from xmg.engine.kernels import rng;"
+        "print(k.kept_in(), rng.child.stats.cache_path, numba.config.CACHE_DIR, sep='|')"
+    )
+    cleared = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    setting = {"XDG_CACHE_HOME": str(tmp_path / home), "NUMBA_DISABLE_JIT": "0"}
+    call = [sys.executable, "-c", code]
+    found = subprocess.run(
+        call, env={**cleared, **setting}, capture_output=True, text=True, check=True
+    )
+    kept, child, others = found.stdout.strip().split("|")
+    assert kept == child and others == ""
+    assert kept.startswith(str(tmp_path / "home" / "xmg" / "kernels")) == inside
