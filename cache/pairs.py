@@ -1,5 +1,6 @@
 """Which source rows go with which target rows: strong pairs by id, weak pairs by concept."""
 
+import csv
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from xmg.cache.names import closest
 from xmg.cache.read import FeatureFile, decode
 
 Rows = npt.NDArray[np.int64]
+_IDS = ("source_id", "target_id")
+_LOOKED_AT = 10_000  # ids among which the closest to an unknown one is sought
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,67 @@ def join_ids(source: FeatureFile, target: FeatureFile) -> tuple[Rows, Rows]:
             "fix: extract both from manifests with equal ids, or give --concepts FILE.toml"
         )
     return s.astype(np.int64), t.astype(np.int64)
+
+
+def read_pairs(
+    path: Path, source: FeatureFile, target: FeatureFile
+) -> tuple[Rows, Rows, list[str] | None]:
+    """Strong pairs of a table, CSV with columns source_id and target_id: their rows (P,) on either
+    side, and the names of their sets where there is a column `set`.
+
+    Raises XmgError where it cannot be read, lacks a column or a value, or names an unknown id.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = list(csv.DictReader(file, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise XmgError(f"{path} is not a readable CSV file: {error}") from error
+    first = lines[0] if lines else {}
+    if lacking := [name for name in _IDS if name not in first]:
+        raise XmgError(
+            f"{path} has no pairs with {' and '.join(lacking)}. "
+            "fix: columns source_id,target_id and, where sets are known, set"
+        )
+    sides = [_rows_of_ids(path, lines, *side) for side in zip(_IDS, (source, target), strict=True)]
+    if "set" not in first:
+        return sides[0], sides[1], None
+    for i, line in enumerate(lines):
+        if not line["set"]:
+            raise XmgError(f"{path}: pair {i + 1:,} has no set. fix: fill it, or drop the column")
+    return sides[0], sides[1], [line["set"] for line in lines]
+
+
+def _rows_of_ids(
+    path: Path, lines: Sequence[Mapping[str, str]], column: str, file: FeatureFile
+) -> Rows:
+    row = {name: i for i, name in enumerate(decode(file.ids))}
+    for i, line in enumerate(lines):
+        if line[column] not in row:
+            raise XmgError(
+                f"{path}: pair {i + 1:,} names the {column} {line[column]!r}, which {file.path} "
+                f"lacks{closest(line[column] or '', [*row][:_LOOKED_AT])}"
+            )
+    return np.array([row[line[column]] for line in lines], np.int64)
+
+
+def check_disjoint(sets: PairedSets, source: FeatureFile, target: FeatureFile) -> None:
+    """Raise XmgError where a row is in two sets: it would be its own negative."""
+    for rows, offsets, file in (
+        (sets.source_rows, sets.source_offsets, source),
+        (sets.target_rows, sets.target_offsets, target),
+    ):
+        owner = np.repeat(np.arange(len(sets)), np.diff(offsets))
+        order = np.lexsort((owner, rows))
+        same = np.diff(rows[order]) == 0
+        twice = np.flatnonzero(same & (np.diff(owner[order]) != 0))
+        if len(twice):
+            at = order[twice[0] : twice[0] + 2]
+            name = decode(file.ids[rows[at[:1]]])[0]
+            first, second = (sets.names[i] for i in owner[at])
+            raise XmgError(
+                f"{name!r} of {file.path} is paired in two sets, {first!r} and {second!r}, so it "
+                "would be a negative of its own partner. fix: pairs that share a row in one set"
+            )
 
 
 def group_pairs(source: Rows, target: Rows, keys: Sequence[str]) -> PairedSets:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from xmg.engine.analysis.advice import Advice
     from xmg.engine.config import Config
 
-_OWN = {"source", "target", "concepts", "shots", "seed", "system"}  # no [settings] of a spec
+_FILES = ("source", "target", "concepts", "pairs")
+_OWN = {*_FILES, "shots", "seed", "system"}  # no [settings] of a spec
 
 
 def advise(
@@ -105,7 +106,7 @@ def next_step(found: "Advice", config: "Config", file: Path | None) -> str:
 
 def _spec(found: "Advice", config: "Config") -> str:
     """The row without training on test classes, beside the one it was compared with."""
-    files = {name: getattr(config, name) for name in ("source", "target", "concepts")}
+    files = {name: getattr(config, name) for name in _FILES}
     lines = [f"{name} = {_toml(str(path))}" for name, path in files.items() if path]
     systems = ["class-mean-whitened", "canonical"]
     lines += [f"systems = {_toml(systems)}", f"reference = {_toml(found.system)}"]

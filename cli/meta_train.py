@@ -27,10 +27,13 @@ def meta_train(
     concepts: Annotated[
         Path | None, typer.Option(help="Weak pairs (TOML); without it equal ids are pairs.")
     ] = None,
+    pairs: Annotated[
+        Path | None, typer.Option(help="Strong pairs where ids differ (CSV, as xmg pair writes).")
+    ] = None,
     sets: Annotated[
         str | None,
         typer.Option(
-            help="Strong pairs form sets by source label, or each by id.",
+            help="Sets of strong pairs: by source label, each by id, or by clusters.",
             autocompletion=of("label", "id", "clusters"),
         ),
     ] = None,
@@ -62,6 +65,7 @@ def meta_train(
     from xmg.engine.train import meta_train as train
 
     options = {
+        "pairs": pairs,
         "sets": sets,
         "system": system,
         "seed": seed,

@@ -125,7 +125,8 @@ def pair(
         hints.print(f"next: {following} {shlex.quote(str(out))} --run runs/mined", markup=False)
     else:
         _write_table(*files, out, by, options, overwrite)
-        hints.print("next: read the table; rows of one set are positive pairs of one another")
+        following = f"xmg meta-train {shlex.join(map(str, (source, target)))} --pairs"
+        hints.print(f"next: {following} {shlex.quote(str(out))} --run runs/paired", markup=False)
 
 
 def _check(by: By, out: Path, options: dict[str, Any]) -> None:
@@ -251,16 +252,14 @@ def _write_table(
     options: dict[str, Any],
     overwrite: bool,
 ) -> None:
+    from xmg.engine.mining.keys import pairs_by_key
     from xmg.engine.mining.writing import table_csv, write_text
 
     if by == By.KEY:
-        from xmg.engine.mining.keys import pairs_by_key
-
-        header: tuple[str, ...] = ("source_id", "target_id", "set")
         rows: list[tuple[object, ...]] = [*pairs_by_key(source, target, options["key"])]
     else:
-        header, rows = ("id", "set"), _clustered(source, target, options)
-    write_text(out, table_csv(header, rows), overwrite=overwrite)
+        rows = _clustered(source, target, options)
+    write_text(out, table_csv(("source_id", "target_id", "set"), rows), overwrite=overwrite)
     n_sets = len({row[-1] for row in rows})
     table = Table("pairs", "sets", "pairs a set")
     table.add_row(f"{len(rows):,}", f"{n_sets:,}", f"{len(rows) / n_sets:,.1f}")
@@ -273,12 +272,13 @@ def _clustered(
 ) -> list[tuple[object, ...]]:
     from xmg.cache import decode
     from xmg.cache.pairs import join_ids
-    from xmg.engine.mining.clusters import cluster_sets, default_n_sets
+    from xmg.engine.mining.clusters import default_n_sets
+    from xmg.engine.thinning import clusters_of
 
     s_rows, _ = join_ids(source, target)
     n_sets = options.get("sets") or default_n_sets(len(s_rows), options.get("c", 1.0))
-    labels = cluster_sets(source.features[s_rows], n_sets, options.get("seed", 0))
-    return list(zip(decode(source.ids[s_rows]), labels.tolist(), strict=True))
+    found = clusters_of(source, s_rows, n_sets, options.get("seed", 0)).tolist()
+    return [(name, name, c) for name, c in zip(decode(source.ids[s_rows]), found, strict=True)]
 
 
 def _print_concepts(out: Path, concepts: "Sequence[Concept]") -> None:

@@ -24,10 +24,11 @@ def settings_of(
 
     settings = _read_toml(file) if file else {}
     settings |= {name: value for name, value in options.items() if value is not None}
-    if settings.get("concepts"):
-        settings["concepts"] = Path(settings["concepts"]).resolve()
-        if "sets" in settings:
-            raise typer.BadParameter("`sets` is for strong pairs; concepts name the sets already")
+    for name in ("concepts", "pairs"):
+        if settings.get(name):
+            settings[name] = Path(settings[name]).resolve()
+    if settings.get("concepts") and "sets" in settings:
+        raise typer.BadParameter("`sets` is for strong pairs; concepts name the sets already")
     return make_config(**settings | {"source": source.resolve(), "target": target.resolve()})
 
 

@@ -32,13 +32,14 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, le=1000)]  # beyond that, single precision overflows
+FILES = ("source", "target", "concepts", "pairs")  # settings that are paths
 
 
 class Config(BaseModel):
     """A system's settings, named by the paper's symbols where it has one.
 
-    Paths are of feature files. With `concepts` the pairs are weak; without, ids are joined
-    and a set is either all pairs of one source label or a single pair.
+    Paths are of feature files. With `concepts` the pairs are weak; without, `pairs` lists them or
+    ids are joined, and a set is all pairs of one source label, a single pair, or what `pairs` says.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +47,7 @@ class Config(BaseModel):
     source: Path
     target: Path
     concepts: Path | None = None
+    pairs: Path | None = None  # a table of strong pairs; without it equal ids are pairs
     sets: Literal["label", "id", "clusters"] = "label"  # strong pairs only
     n_clusters: Annotated[int, Field(ge=2)] | None = None  # of sets = "clusters"; sqrt(N) without
     system: SystemName = "croma"
@@ -130,6 +132,8 @@ class Config(BaseModel):
         heads = {self.source_head or self.head, self.target_head or self.head}
         if len(set(self.shots)) != len(self.shots):
             raise ValueError(f"shots must differ, got {self.shots}")
+        if self.concepts and self.pairs:
+            raise ValueError("pairs are strong and concepts weak pairs: give one of them")
         if self.optimizer == "adam" and (self.momentum or self.weight_decay):
             raise ValueError("momentum and weight_decay are settings of optimizer = 'sgd'")
         if self.optimizer == "adam" and self.solver == "span":

@@ -40,7 +40,8 @@ def check_manifest(run: Path, problem: Problem, config: Config, shots: Sequence[
                 f"fix: extract the former features again, or train a new run on these"
             )
     if manifest["split"] != _split(problem):
-        cause = f"{config.concepts} was edited" if config.concepts else "another version of xmg ran"
+        listed = config.concepts or config.pairs
+        cause = f"{listed} was edited" if listed else "another version of xmg ran"
         raise XmgError(
             f"the class split or the pairs differ from those frozen in {run / EPISODES}: {cause}.\n"
             "fix: undo that, or train a new run in another folder"

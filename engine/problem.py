@@ -13,11 +13,13 @@ from xmg.cache.pairs import (
     Concepts,
     PairedSets,
     Rows,
+    check_disjoint,
     class_numbers,
     concept_sets,
     group_pairs,
     join_ids,
     read_concepts,
+    read_pairs,
 )
 from xmg.engine.config import Config
 from xmg.engine.pool import Pool, check_sizes, labelled_pool, pool_of, sealed, with_at_least
@@ -112,8 +114,17 @@ def _weak(config: Config, concepts: Concepts, source: FeatureFile, target: Featu
     return pool, sets, validation, test
 
 
+def strong_pairs(
+    config: Config, source: FeatureFile, target: FeatureFile
+) -> tuple[Rows, Rows, list[str] | None]:
+    """Rows of the pairs (P,) on either side, and their sets where the table of pairs names them."""
+    if config.pairs:
+        return read_pairs(config.pairs, source, target)
+    return *join_ids(source, target), None
+
+
 def _strong(config: Config, source: FeatureFile, target: FeatureFile) -> Split:
-    source_rows, target_rows = join_ids(source, target)
+    source_rows, target_rows, names = strong_pairs(config, source, target)
     _check_labels_agree(source, target, source_rows, target_rows)
     order = _shuffled(target.classes, config.seed)
     n_held = max(config.n_way, round(_HELD_OUT * len(order)))
@@ -122,7 +133,7 @@ def _strong(config: Config, source: FeatureFile, target: FeatureFile) -> Split:
     away = _labelled(target, target_rows, held)
     only_away = _classes(source, source_rows[away]) - _classes(source, source_rows[~away])
     unseen = held | only_away
-    kept = ~away & ~_labelled(source, source_rows, unseen)
+    kept = ~np.isin(source_rows, source_rows[away]) & ~_labelled(source, source_rows, unseen)
     if not kept.any():
         raise XmgError(
             f"{target.path} has {len(target.classes)} classes: holding out {n_held} for "
@@ -130,8 +141,13 @@ def _strong(config: Config, source: FeatureFile, target: FeatureFile) -> Split:
         )
     pool = _drawable(source, unseen, config, source_rows[away])
     source_rows, target_rows = source_rows[kept], target_rows[kept]
-    keys = _set_keys(config, source, source_rows)
-    return pool, group_pairs(source_rows, target_rows, keys), validation, test
+    if names is None:
+        names = _set_keys(config, source, source_rows)
+    else:
+        names = [names[i] for i in np.flatnonzero(kept)]
+    sets = group_pairs(source_rows, target_rows, names)
+    check_disjoint(sets, source, target)
+    return pool, sets, validation, test
 
 
 def _classes(source: FeatureFile, rows: Rows) -> set[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xmg.cache import FeatureFile, XmgError
-from xmg.engine.config import Config
+from xmg.engine.config import FILES, Config
 from xmg.engine.evaluate import Candidates, evaluate
 from xmg.engine.manifest import identity, make_manifest
 from xmg.engine.methods.system import ClosedForm, Trained, learner, samples_read
@@ -49,7 +49,7 @@ class Cell:
 def _depends(config: Config, identities: Mapping[Path, str]) -> dict[str, Any]:
     """Settings, with files by what they hold: a folder may move."""
     found: dict[str, Any] = json.loads(config.model_dump_json())
-    for name in ("source", "target", "concepts"):
+    for name in FILES:
         path = getattr(config, name)
         found[name] = identities[path] if path else None
     return found
@@ -63,8 +63,8 @@ def identities_of(cells: list[Cell]) -> dict[Path, str]:
             if path not in found:
                 what = {k: v for k, v in identity(FeatureFile(path)).items() if k != "path"}
                 found[path] = hashlib.sha256(json.dumps(what).encode()).hexdigest()
-        if config.concepts and config.concepts not in found:
-            found[config.concepts] = hashlib.sha256(config.concepts.read_bytes()).hexdigest()
+        for path in filter(None, (config.concepts, config.pairs)):
+            found[path] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from xmg.cache import XmgError
 from xmg.engine.ablation.results import Finished, read
 from xmg.engine.ablation.spec import Spec, cells_of
+from xmg.engine.config import FILES
 from xmg.engine.run import replace_text
 
 SPEC: Final = "spec.json"
@@ -27,8 +28,7 @@ class Kept(BaseModel):
 
 def keep(out: Path, title: str, spec: Spec, folders: Sequence[Path]) -> None:
     """Write spec.json, with absolute paths."""
-    names = ("source", "target", "concepts")
-    absolute = {n: path.resolve() for n in names if (path := getattr(spec, n)) is not None}
+    absolute = {n: path.resolve() for n in FILES if (path := getattr(spec, n)) is not None}
     kept = Kept(
         title=title,
         spec=spec.model_copy(update=absolute),

@@ -12,17 +12,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from xmg.cache import XmgError
 from xmg.cache.names import closest
 from xmg.engine.ablation.cells import Cell
-from xmg.engine.config import Config, make_config
+from xmg.engine.config import FILES, Config, make_config
 from xmg.engine.systems import SYSTEMS, TRAINED
 
 Values = Annotated[list[Any], Field(min_length=1)]
-_OWN = ("source", "target", "concepts", "seed", "system", "shots")  # not settings of a spec
+_OWN = (*FILES, "seed", "system", "shots")  # not settings of a spec
 
 
 class Spec(BaseModel):
     """What a spec file holds.
 
-    source = "text.h5"                # beside the file, like concepts
+    source = "text.h5"                # beside the file, like concepts and pairs
     target = "speech.h5"
     systems = ["class-mean", "croma"]
     shots = [1, 5, 10]
@@ -45,6 +45,7 @@ class Spec(BaseModel):
     source: Path
     target: Path
     concepts: Path | None = None
+    pairs: Path | None = None
     systems: list[str] = []
     shots: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] = [1, 5, 10]
     seeds: Annotated[int, Field(ge=1)] = 10
@@ -70,7 +71,7 @@ def read_spec(path: Path, here: bool = False, **instead: Any) -> Spec:
         raise XmgError(f"no spec at {path}") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise XmgError(f"{path} is not a readable TOML file: {error}") from error
-    for key in ("source", "target", "concepts"):
+    for key in FILES:
         if isinstance(document.get(key), str):
             document[key] = (Path() if here else path.parent) / document[key]
     document |= {key: value for key, value in instead.items() if value is not None}
@@ -148,6 +149,7 @@ def cells_of(spec: Spec) -> list[Cell]:
                     "source": spec.source.resolve(),
                     "target": spec.target.resolve(),
                     "concepts": spec.concepts.resolve() if spec.concepts else None,
+                    "pairs": spec.pairs.resolve() if spec.pairs else None,
                     "shots": tuple(spec.shots),
                     "seed": seed,
                     **spec.settings,

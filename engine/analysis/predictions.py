@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from xmg.cache import FeatureFile, XmgError, decode
-from xmg.cache.pairs import Rows, join_ids
+from xmg.cache.pairs import Rows
 from xmg.engine.analysis.retrieval import Aligned, open_aligned, search
 from xmg.engine.compute import flushed_denormals
 from xmg.engine.evaluate import select
 from xmg.engine.learner import Setting, logits_of
 from xmg.engine.methods.system import learner
+from xmg.engine.problem import strong_pairs
 from xmg.engine.streams import Stream, generator
 from xmg.engine.tasks import Tasks, test_tasks, validation_tasks
 
@@ -151,9 +152,9 @@ def _support(file: FeatureFile, tasks: Tasks, task: int) -> dict[str, tuple[str,
 
 
 def _partners(aligned: Aligned, z: Tensor, targets: Rows) -> tuple[Rows, Tensor]:
-    """Source rows of equal id with target rows (n, p), and their cosines with z (n, w)."""
-    source, target = join_ids(aligned.source, aligned.target)
-    order = np.argsort(target)
+    """A source row paired with each of the target rows (n, p), and their cosines with z (n, w)."""
+    source, target, _ = strong_pairs(aligned.config, aligned.source, aligned.target)
+    order = np.argsort(target, kind="stable")
     rows = source[order][np.searchsorted(target[order], targets)]  # (n, p)
     others = aligned.embed("source", rows.ravel()).reshape(*rows.shape, -1)
     return rows, (others * z[:, None]).sum(-1)

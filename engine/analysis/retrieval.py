@@ -9,17 +9,19 @@ from typing import Final, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from xmg.cache import FeatureFile, XmgError
-from xmg.cache.pairs import Rows, join_ids
+from xmg.cache.pairs import Rows
 from xmg.engine.config import Config
 from xmg.engine.fetch import fetch
 from xmg.engine.fronts import Fronts
 from xmg.engine.heads import Theta, project
 from xmg.engine.meta_test import open_run
 from xmg.engine.phases import head_of
-from xmg.engine.problem import Problem
+from xmg.engine.problem import Problem, strong_pairs
 from xmg.engine.run import State
 from xmg.engine.streams import Stream, generator
 
@@ -205,7 +207,7 @@ def _blocks(queries: Tensor, gallery: Tensor) -> list[slice]:
 def _unseen_pairs(aligned: Aligned) -> tuple[Items, Items]:
     """The strong pairs of the meta-test classes."""
     pool = aligned.problem.test.target
-    source, target = join_ids(aligned.source, aligned.target)
+    source, target, _ = strong_pairs(aligned.config, aligned.source, aligned.target)
     rows = pool.rows
     owner = np.repeat(np.arange(len(pool.classes)), pool.sizes)
     kept = np.isin(target, rows)
@@ -215,13 +217,31 @@ def _unseen_pairs(aligned: Aligned) -> tuple[Items, Items]:
             f"({', '.join(pool.classes)}), so none can be retrieved. fix: extract the source of "
             "these samples too, or train with another --seed"
         )
-    source, target = source[kept], target[kept]
-    classes = torch.from_numpy(owner[np.argsort(rows)][np.searchsorted(np.sort(rows), target)])
-    keys: dict[Right, Tensor] = {"item": torch.arange(len(target)), "class": classes}
+    class_of = dict(zip(rows.tolist(), owner.tolist(), strict=True))
+    classes = np.array([class_of[row] for row in target[kept].tolist()])
+    keys: dict[Right, Rows] = {"item": _linked(source[kept], target[kept]), "class": classes}
     return (
-        Items("source", source, aligned.embed("source", source), keys),
-        Items("target", target, aligned.embed("target", target), keys),
+        _distinct(aligned, "source", source[kept], keys),
+        _distinct(aligned, "target", target[kept], keys),
     )
+
+
+def _linked(source: Rows, target: Rows) -> Rows:
+    """(P,) number of the group of each pair; pairs that share a row, or are linked so, are one."""
+    (s_names, s), (t_names, t) = (np.unique(rows, return_inverse=True) for rows in (source, target))
+    n = len(s_names) + len(t_names)
+    edges = coo_array((np.ones(len(s), np.int8), (s, len(s_names) + t)), shape=(n, n))
+    groups: Rows = connected_components(edges, directed=False)[1][s].astype(np.int64)
+    return groups
+
+
+def _distinct(aligned: Aligned, side: Side, rows: Rows, keys: Mapping[Right, Rows]) -> Items:
+    """Each row of the pairs (P,) once."""
+    kept, first = np.unique(rows, return_index=True)
+    order = np.argsort(first)  # in the order of the pairs
+    kept, first = kept[order], first[order]
+    own = {right: torch.from_numpy(values[first]) for right, values in keys.items()}
+    return Items(side, kept, aligned.embed(side, kept), own)
 
 
 def _concepts(aligned: Aligned) -> tuple[Items, Items]:

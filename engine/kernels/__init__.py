@@ -39,9 +39,9 @@ def kept_in() -> Path | None:
 
 @contextmanager
 def _kept_by_user() -> Iterator[None]:
-    """Have Numba keep with the user's files what is decorated meanwhile, unless NUMBA_CACHE_DIR says
-    where or nobody can write there. Beside the sources it would outlive them: a folder `xmg` left
-    in site-packages hides what is next installed from a clone.
+    """Have Numba keep with the user's files what is decorated meanwhile, unless NUMBA_CACHE_DIR is
+    set or nobody can write there. Beside the sources it would outlive them: a folder `xmg` left in
+    site-packages hides what is next installed from a clone.
     """
     settings = vars(numba.config)
     before = settings["CACHE_DIR"]

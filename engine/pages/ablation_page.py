@@ -32,7 +32,7 @@ def ablation_page(out: Path) -> str:
     """
     kept, found = read_kept(out)
     spec = kept.spec
-    paths = (spec.source, spec.target, spec.concepts, out)
+    paths = (spec.source, spec.target, spec.concepts, spec.pairs, out)
     found = [
         replace(one, failure=one.failure and provenance.without_folders(one.failure, paths))
         for one in found

@@ -9,9 +9,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from xmg.cache.pairs import Rows, join_ids
+from xmg.cache.pairs import Rows
 from xmg.engine.analysis.retrieval import Aligned
 from xmg.engine.pages.figures import COLOURS, WIDTH, Figure, drawing, label, to_svg
+from xmg.engine.problem import strong_pairs
 from xmg.engine.streams import Stream, generator
 from xmg.engine.tables import Table
 
@@ -116,7 +117,7 @@ def _unseen(aligned: Aligned) -> list[Group]:
     pool = aligned.problem.test.target
     if aligned.weak:
         return [Group(n, True, _NONE, pool.members(c)) for c, n in enumerate(pool.classes)]
-    source, target = join_ids(aligned.source, aligned.target)
+    source, target, _ = strong_pairs(aligned.config, aligned.source, aligned.target)
     kept = np.isin(target, pool.rows)
     return _by_class(aligned, source[kept], target[kept], unseen=True)
 

@@ -15,7 +15,7 @@ import xmg
 from xmg.cache import FeatureFile, XmgError, decode
 from xmg.cache.edit import select
 from xmg.cache.pairs import Rows
-from xmg.engine.config import Config
+from xmg.engine.config import FILES, Config
 from xmg.engine.evaluate import Result
 from xmg.engine.manifest import identity
 from xmg.engine.meta_test import evaluate_opened, open_run
@@ -92,7 +92,7 @@ def _spread(rows: Rows) -> Rows:
 
 def _description(config: Config, problem: Problem, results: Sequence[Result]) -> dict[str, Any]:
     settings = json.loads(config.model_dump_json())
-    for name in ("source", "target", "concepts"):
+    for name in FILES:
         path = getattr(config, name)
         settings[name] = path.name if path else None
     sides = {"source": config.source, "target": config.target}

@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmg.cache import XmgError, decode
-from xmg.cache.pairs import class_numbers, concept_sets, group_pairs, join_ids, read_concepts
+from xmg.cache.pairs import (
+    check_disjoint,
+    class_numbers,
+    concept_sets,
+    group_pairs,
+    join_ids,
+    read_concepts,
+    read_pairs,
+)
 
 NAMES = st.lists(st.text("ab é猫", min_size=1, max_size=3), min_size=1, max_size=8, unique=True)
 
@@ -125,3 +133,52 @@ def test_a_class_in_two_concepts(tmp_path, modalities):
 def test_class_numbers(modalities):
     assert class_numbers(["fish", "cat"], modalities[0], "here") == [3, 0]
     assert decode(modalities[0].array("classes")) == modalities[0].classes
+
+
+@pytest.fixture
+def sides(tmp_path):
+    x = np.ones((3, 2)) * np.arange(3)[:, None]
+    source = synthetic.write(tmp_path / "s.h5", x, ["a", "a", "b"], ["photo1", "photo2", "foto,3"])
+    target = synthetic.write(tmp_path / "t.h5", x, ["a", "a", "b"], ["clip1", "clip2", "klip3"])
+    return source, target
+
+
+def test_a_table_of_pairs(tmp_path, sides):
+    table = tmp_path / "p.csv"
+    lines = ["set,target_id,source_id", "x,clip2,photo1", 'y,klip3,"foto,3"', "x,clip1,photo1"]
+    table.write_text("\ufeff" + "\n".join(lines))
+    source, target, names = read_pairs(table, *sides)
+    assert (source.tolist(), target.tolist(), names) == ([0, 2, 0], [1, 2, 0], ["x", "y", "x"])
+    sets = group_pairs(source, target, names)
+    check_disjoint(sets, *sides)
+    assert (sets.names, sets.target_offsets.tolist()) == (("x", "y"), [0, 2, 3])
+    table.write_text("source_id,target_id\nphoto2,clip1\n")
+    assert read_pairs(table, *sides)[2] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "not a readable CSV"),
+        ("source_id,target_id\n", "has no pairs with source_id and target_id.*fix: columns"),
+        ("source_id,set\nphoto1,a\n", "has no pairs with target_id"),
+        ("source_id,target_id\nphoto1,clip1\nphoto,clip1\n", "pair 2 names the source_id 'photo'"),
+        ("source_id,target_id\nphoto1\n", "pair 1 names the target_id None"),
+        ("source_id,target_id,set\nphoto1,clip1,\n", "pair 1 has no set. fix"),
+        ('source_id,target_id\n"photo1,clip1\n', "not a readable CSV"),
+    ],
+)
+def test_a_table_of_pairs_that_says_nothing(tmp_path, sides, text, message):
+    if text is not None:
+        (tmp_path / "p.csv").write_text(text)
+    with pytest.raises(XmgError, match=message):
+        read_pairs(tmp_path / "p.csv", *sides)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "name"), [([0, 0], [0, 1], "photo1"), ([0, 1], [2, 2], "klip3")]
+)
+def test_a_row_in_two_sets(sides, source, target, name):
+    sets = group_pairs(np.array(source), np.array(target), ["x", "y"])
+    with pytest.raises(XmgError, match=f"'{name}' of .* is paired in two sets, 'x' and 'y'.*fix"):
+        check_disjoint(sets, *sides)

@@ -105,7 +105,8 @@ def test_clusters(run, tmp_path):
     status, shown, _ = run("--by", "clusters", "-o", out)
     rows = rows_of(out)
     assert status == 0 and "10 pairs in 3 sets" in shown  # sqrt(10)
-    assert [row["id"] for row in rows] == [f"id{i:05d}" for i in range(10)]
+    ids = [f"id{i:05d}" for i in range(10)]
+    assert [row["source_id"] for row in rows] == [row["target_id"] for row in rows] == ids
     assert {row["set"] for row in rows} == {"0", "1", "2"}
     assert run("--by", "clusters", "-o", again, "--seed", 0, "--sets", 3)[0] == 0
     assert again.read_bytes() == out.read_bytes()

@@ -1,6 +1,7 @@
 import inspect
 
 import numpy as np
+import numpy.testing as npt
 import pytest
 import synthetic
 
@@ -226,3 +227,41 @@ def test_sequences(tmp_path, strong, side):
     files[side] = frames
     with pytest.raises(XmgError, match=r"f\.h5 holds sequences of frames"):
         opened(files)
+
+
+def test_pairs_by_a_table_are_pairs_by_id(tmp_path, strong):
+    """Of files whose ids differ, with sets by label."""
+    source, target = strong
+    names = decode(source.ids)
+    other = synthetic.write(
+        tmp_path / "other.h5", target.features, synthetic.names(10, 12), [f"t-{n}" for n in names]
+    )
+    table = tmp_path / "pairs.csv"
+    table.write_text("source_id,target_id\n" + "".join(f"{n},t-{n}\n" for n in names))
+    by_table, by_id = opened((source, other), pairs=table), opened(strong)
+    assert by_table.train.sets.names == by_id.train.sets.names
+    for side in ("source_rows", "target_rows", "source_offsets", "target_offsets"):
+        npt.assert_array_equal(getattr(by_table.train.sets, side), getattr(by_id.train.sets, side))
+    npt.assert_array_equal(by_table.train.source.rows, by_id.train.source.rows)
+
+
+def test_a_source_row_of_a_held_out_pair_serves_no_other_pair(tmp_path, strong):
+    """Each source row is paired with two target rows, of the next class too."""
+    _, target = strong
+    names, x = decode(target.ids), np.random.default_rng(0).normal(size=(120, 3))
+    topics = [f"topic {i % 12}" for i in range(120)]
+    other = synthetic.write(tmp_path / "other.h5", x, topics, names)
+    lines = [f"{names[i]},{names[j % 120]},{i % 12}" for i in range(120) for j in (i, i + 12)]
+    (tmp_path / "pairs.csv").write_text("\n".join(["source_id,target_id,set", *lines]))
+    problem = opened((other, target), pairs=tmp_path / "pairs.csv", k_shot=1)
+    held = {*problem.validation.target.classes, *problem.test.target.classes}
+    labels = [int(name[1:]) for name in held]
+    away = {i for i in range(120) if i // 12 in labels or (i + 12) % 120 // 12 in labels}
+    assert not away & set(problem.train.sets.source_rows.tolist())
+    assert not away & set(problem.train.source.rows.tolist())
+    assert len(problem.train.sets) == 12 and len(problem.train.sets.source_rows)
+
+
+def test_pairs_and_concepts_exclude_one_another(tmp_path, strong):
+    with pytest.raises(XmgError, match="give one of them"):
+        opened(strong, pairs=tmp_path / "p.csv", concepts=tmp_path / "c.toml")

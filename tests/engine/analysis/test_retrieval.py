@@ -242,3 +242,9 @@ def test_meta_test_classes_without_a_pair_are_refused(strong, tmp_path):
     fewer = synthetic.write(tmp_path / "fewer.h5", source.features[rows], labels, ids)
     with pytest.raises(XmgError, match=r"no pair of .*fewer\.h5 .*meta-test class.*fix: extract"):
         module._unseen_pairs(replace(aligned, source=fewer))
+
+
+def test_pairs_that_share_a_row_are_one_item():
+    source, target = np.array([7, 7, 3, 5, 2]), np.array([1, 4, 9, 4, 8])
+    groups = module._linked(source, target)
+    assert groups[0] == groups[1] == groups[3] and len(set(groups.tolist())) == 3
