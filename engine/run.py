@@ -5,6 +5,7 @@ episodes.json        class split and frozen episodes, by row and feature-file fi
 metrics.jsonl        one line for each validation
 last.safetensors     fronts, theta^meta and where training stands
 best.safetensors     the same at the highest meta-validation accuracy
+.lock                who trains into it; empty when nobody does
 """
 
 import json
@@ -27,6 +28,7 @@ from xmg.engine.whitening import Whitening
 
 CONFIG, EPISODES, METRICS = "config.json", "episodes.json", "metrics.jsonl"
 BEST, LAST = "best.safetensors", "last.safetensors"
+LOCK = ".lock"
 _OUTER = "outer."
 
 

@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -11,6 +12,7 @@ from statistics import fmean
 from xmg.cache import XmgError
 from xmg.cache.ranks import Ranks
 from xmg.cache.writing import disk
+from xmg.cache.writing.lock import locked
 from xmg.engine.advance import advancing, device_of
 from xmg.engine.compute import flushed_denormals
 from xmg.engine.config import Config
@@ -27,6 +29,7 @@ from xmg.engine.run import (
     CONFIG,
     EPISODES,
     LAST,
+    LOCK,
     METRICS,
     State,
     append_metrics,
@@ -50,7 +53,7 @@ def meta_train(config: Config, run: Path, progress: Progress | None = None) -> S
 
     A folder that holds an unfinished run of the same settings is continued, to the same result
     as without the interruption; a finished one is left as it is. Raises XmgError where it
-    holds a run of other settings or of other features.
+    holds a run of other settings or of other features, or another process trains into it.
     """
     system = TRAINED[config.system]
     _refuse_another(run, config)
@@ -59,24 +62,35 @@ def meta_train(config: Config, run: Path, progress: Progress | None = None) -> S
     problem = open_problem(config)
     view = system.view(problem, config)
     tasks = validation_tasks(problem.validation, config, config.shots)
-    ranks.first(lambda: _prepare(run, problem, view, tasks, config))
-    # from the disk even when new: products of tensors round by how these lie in memory
-    _loop(view, tasks, config, run, load_state(run / LAST), progress, ranks)
-    ranks.first(lambda: None)  # the last checkpoint is written
-    return load_state(run / BEST)
+    with ExitStack() as held:
+        ranks.first(lambda: _prepare(run, problem, view, tasks, config, held))
+        # from the disk even when new: products of tensors round by how these lie in memory
+        _loop(view, tasks, config, run, load_state(run / LAST), progress, ranks)
+        ranks.first(lambda: None)  # the last checkpoint is written
+        return load_state(run / BEST)
 
 
 def _prepare(
-    run: Path, problem: Problem, view: Trainable, tasks: Mapping[int, Tasks], config: Config
+    run: Path,
+    problem: Problem,
+    view: Trainable,
+    tasks: Mapping[int, Tasks],
+    config: Config,
+    held: ExitStack,
 ) -> None:
-    """See to it that the folder holds a state to go on from, and what it belongs to."""
-    if (run / LAST).exists():
+    """See to it that the folder is ours and holds a state to go on from, and what it belongs to."""
+    new = not (run / LAST).exists()
+    manifest = make_manifest(problem, config) if new else ""
+    state = _begin(TRAINED[config.system], view, tasks, config) if new else None
+    run.mkdir(parents=True, exist_ok=True)  # only now: where data cannot serve, nothing is left
+    held.enter_context(locked(run / LOCK, run))
+    _refuse_another(run, config)  # one that another process has made meanwhile
+    for draft in run.glob(f"*{disk.DRAFT}"):
+        draft.unlink()  # of a process that was killed
+    if state is None or (run / LAST).exists():
         check_manifest(run, problem, config, config.shots)
         _forget_metrics_after(run, load_state(run / LAST).iteration)
         return
-    manifest = make_manifest(problem, config)
-    state = _begin(TRAINED[config.system], view, tasks, config)
-    run.mkdir(parents=True, exist_ok=True)  # only now: where data cannot serve, nothing is left
     replace_text(run / CONFIG, config.model_dump_json(indent=1))
     replace_text(run / EPISODES, manifest)
     replace_text(run / METRICS, "")
@@ -88,9 +102,7 @@ def _refuse_another(run: Path, config: Config) -> None:
     if not str(run).isprintable():
         raise XmgError(f"the run folder's name {str(run)!r} is not printable. fix: choose another")
     if not (run / CONFIG).exists():
-        if run.exists() and (
-            not run.is_dir() or any(p.suffix != disk.DRAFT for p in run.iterdir())
-        ):
+        if run.exists() and (not run.is_dir() or any(not _is_trace(p) for p in run.iterdir())):
             raise XmgError(f"{run} exists and is no run folder. fix: choose another --run")
         return
     other = load_config(run)
@@ -100,6 +112,11 @@ def _refuse_another(run: Path, config: Config) -> None:
                 f"{run} holds a run with {name} = {getattr(other, name)}, not {value}.\n"
                 f"fix: choose another --run, or remove that folder"
             )
+
+
+def _is_trace(path: Path) -> bool:
+    """Whether a process that died before its first checkpoint may have left the file."""
+    return path.suffix == disk.DRAFT or path.name == LOCK
 
 
 def _begin(system: Trained, view: Trainable, tasks: Mapping[int, Tasks], config: Config) -> State:

@@ -49,7 +49,7 @@ def test_the_whole_path(xmg, features, tmp_path):
     assert status == 0 and "of 4, meta-validation accuracy" in out and "xmg evaluate" in err
     names = {p.name for p in run.iterdir()}
     wanted = {"config.json", "episodes.json", "metrics.jsonl", "best.safetensors"}
-    assert names == wanted | {"last.safetensors"}
+    assert names == wanted | {"last.safetensors", ".lock"}
 
     status, out, _ = xmg("evaluate", run, "--json")
     rows = json.loads(out)

@@ -7,7 +7,7 @@ import torch
 from safetensors import safe_open
 
 from xmg.cache import XmgError
-from xmg.engine import advance
+from xmg.engine import advance, train
 from xmg.engine.meta_test import evaluate_run
 from xmg.engine.run import load_config, load_state, read_metrics
 from xmg.engine.train import meta_train
@@ -220,6 +220,54 @@ def test_a_run_folder_is_one_runs(tmp_path, files, config):
     with pytest.raises(XmgError, match="notes exists and is no run folder"):
         meta_train(config, tmp_path / "notes")
     assert [p.name for p in (tmp_path / "notes").iterdir()] == ["a.txt"]
+
+
+def interfering(run, config):
+    """Another process that comes in the middle of a run is sent away, and has changed nothing."""
+
+    def progress(done, _total, _best):
+        if done == 4:
+            before = (run / "metrics.jsonl").read_bytes()
+            with pytest.raises(XmgError, match=r"(?s)run is being written by process \d+ .*fix: "):
+                meta_train(config, run)
+            assert (run / "metrics.jsonl").read_bytes() == before
+
+    return progress
+
+
+def test_two_runs_in_one_folder_are_told_so(tmp_path, config):
+    run = tmp_path / "run"
+    meta_train(config, run, interfering(run, config))
+    assert [row["iteration"] for row in read_metrics(run)] == [0, 3, 6, 9, 11]
+    meta_train(config, run)
+
+
+def test_a_run_that_another_process_has_made_meanwhile_is_left_as_it_is(
+    tmp_path, config, monkeypatch
+):
+    run, begin = tmp_path / "run", train._begin
+
+    def slow(*parts):
+        monkeypatch.setattr(train, "_begin", begin)
+        meta_train(config, run)
+        return begin(*parts)
+
+    monkeypatch.setattr(train, "_begin", slow)
+    meta_train(config, run)
+    assert [row["iteration"] for row in read_metrics(run)] == [0, 3, 6, 9, 11]
+
+
+def test_what_a_killed_process_leaves_stops_nothing(tmp_path, config):
+    """Its lock names it still, and a draft is cut short."""
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / ".lock").write_text(json.dumps({"process": 2**22 + 1, "host": "x", "since": 0}))
+    (run / "config.json.draft").write_text("{")
+    with pytest.raises(Interruption):
+        meta_train(config, run, interrupt_at(4))
+    (run / f"{LAST}.draft").write_bytes(b"cut")
+    meta_train(config, run)
+    assert not list(run.glob("*.draft")) and load_state(run / LAST).iteration == 11
 
 
 def test_nothing_is_left_where_the_data_cannot_serve(tmp_path, files):
