@@ -5,18 +5,26 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
-from xmg.cache import XmgError
+from xmg.cache import FeatureFile, XmgError
 from xmg.cache.names import closest
 from xmg.engine.ablation.cells import Cell
+from xmg.engine.ablation.lines import line_of
 from xmg.engine.config import FILES, Config, make_config
 from xmg.engine.systems import SYSTEMS, TRAINED
 
 Values = Annotated[list[Any], Field(min_length=1)]
+Place = tuple[str | int, ...]  # in the spec, such as ("variant", 1)
+Part = tuple[Place, Mapping[str, Any]]  # and the settings that stand there
 _OWN = (*FILES, "seed", "system", "shots")  # not settings of a spec
+_COMPARED_ON: Final = {
+    *("n_way", "n_query", "n_tasks", "n_validation", "n_repeats"),
+    *("sets", "n_clusters", "n_train_sets", "target_share", "label_share", "label_noise"),
+}
 
 
 class Spec(BaseModel):
@@ -56,6 +64,15 @@ class Spec(BaseModel):
     tune: list[dict[str, Any]] = []
 
 
+class Row(NamedTuple):
+    """A row of the table, and where it stands."""
+
+    label: str
+    system: str
+    own: Mapping[str, Any]
+    place: Place
+
+
 def read_spec(path: Path, here: bool = False, **instead: Any) -> Spec:
     """Read a spec; `instead` holds values that stand in for the file's.
 
@@ -79,103 +96,162 @@ def read_spec(path: Path, here: bool = False, **instead: Any) -> Spec:
         spec = Spec.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        where = _line(text, *map(str, first["loc"]))
-        raise XmgError(f"{path}{where}: {name}: {first['msg']}") from None
+        where = line_of(text, *first["loc"])
+        raise XmgError(f"{path}{where}: {_in_words(first)}") from None
     _check(path, text, spec)
     return spec
 
 
+def _in_words(error: ErrorDetails) -> str:
+    name = ".".join(map(str, error["loc"]))
+    if error["type"] == "missing":
+        return (
+            f'{name} is not named. fix: {name} = "FILE.h5", above all tables, or --{name} FILE.h5'
+        )
+    if error["type"] == "extra_forbidden":
+        return f"a spec has no {name!r}{closest(name, list(Spec.model_fields))}"
+    return f"{name}: {error['msg']}"
+
+
 def _check(path: Path, text: str, spec: Spec) -> None:
     """Raise XmgError for names that mean nothing, and for settings that no run could have."""
-    rows = [*spec.systems, *(v.get("system", "") for v in spec.variant)]
-    for name in rows:
-        if name not in SYSTEMS:
-            raise XmgError(
-                f"{path}{_line(text, name)}: there is no system {name!r}"
-                f"{closest(name, list(SYSTEMS))}. fix: one of {', '.join(SYSTEMS)}"
-            )
-    labels = [label for label, _, _ in _rows(spec)]
-    if not labels:
+    rows = _rows(spec)
+    if not rows:
         raise XmgError(f"{path}: no rows. fix: systems = ['croma', ...]")
-    if twice := [(name, label) for label, name, _ in _rows(spec) if labels.count(label) > 1]:
-        where, label = _line(text, *twice[0]), twice[0][1]
-        raise XmgError(f"{path}{where}: the row {label!r} is named twice")
-    if label_of(spec.reference) not in labels:
-        raise XmgError(
-            f"{path}{_line(text, 'reference')}: reference {spec.reference!r} is none of the rows. "
-            f"fix: one of {', '.join(labels)}"
-        )
-    for part in (spec.settings, spec.axes, *(own for _, _, own in _rows(spec)), *spec.tune):
+    for row in rows:
+        if row.system not in SYSTEMS:
+            where = line_of(text, *row.place, "system")
+            raise XmgError(f"{path}{where}: {_no_system(row.system)}")
+    labels = [row.label for row in rows]
+    for i, row in enumerate(rows):
+        if row.label in labels[:i]:
+            where = line_of(text, *row.place, "label")
+            raise XmgError(f"{path}{where}: the row {row.label!r} is named twice")
+    for place, part in _all_parts(spec):
         for name in part:
-            _check_setting(path, text, name)
+            _check_setting(f"{path}{line_of(text, *place, name)}", name, place)
     _check_values(path, text, spec)
+    _check_reference(path, text, spec)
 
 
-def _check_setting(path: Path, text: str, name: str) -> None:
+def _no_system(name: str) -> str:
+    if not name:
+        return "a [[variant]] needs a system. fix: system = 'croma', or another of xmg ablate's"
+    return (
+        f"there is no system {name!r}{closest(name, [*SYSTEMS])}. fix: one of {', '.join(SYSTEMS)}"
+    )
+
+
+def _check_setting(where: str, name: str, place: Place) -> None:
     if name not in Config.model_fields or name in _OWN:
         known = [n for n in Config.model_fields if n not in _OWN]
+        above = "; it stands above all tables" if name in Spec.model_fields else ""
+        raise XmgError(f"{where}: there is no setting {name!r}{above or closest(name, known)}")
+    if place[0] == "tune" and name in _COMPARED_ON:
         raise XmgError(
-            f"{path}{_line(text, name)}: there is no setting {name!r}{closest(name, known)}"
+            f"{where}: {name} changes the tasks or the data, and meta-validation compares [[tune]] "
+            "on the same ones. fix: put it under [settings] or [axes]"
         )
 
 
 def _check_values(path: Path, text: str, spec: Spec) -> None:
-    """Try each setting's values alone, then all cells of the first seed whole."""
-    for name, values in spec.axes.items():
-        for value in values:
+    """Try every config of the first seed; a wrong setting is named with its line."""
+    for axes, row in product(_combinations(spec), _rows(spec)):
+        for parts in _alternatives(spec, row, axes):
             try:
-                make_config(source=spec.source, target=spec.target, **{name: value})
+                _config(spec, 0, row, parts)
             except XmgError as error:
-                if str(error).startswith(f"{name}:"):
-                    raise XmgError(f"{path}{_line(text, name)}: axes.{error}") from None
-    try:
-        cells_of(spec.model_copy(update={"seeds": 1}))
-    except XmgError as error:
-        name = str(error).split(":")[0].split(".")[0]
-        raise XmgError(f"{path}{_line(text, name)}: {error}") from None
+                said = str(error).removeprefix("config: ")
+                raise XmgError(f"{path}{_guilty(text, spec, parts, said)}{said}") from None
+
+
+def _guilty(text: str, spec: Spec, parts: Sequence[Part], error: str) -> str:
+    """`, line N: ` of the last part that sets what an error names."""
+    names = re.findall(r"\w+", error.split(":", maxsplit=1)[0])
+    for place, part in reversed(parts):
+        for name in part:
+            if name in names and place == ("axes",):
+                i = spec.axes[name].index(part[name])
+                return f"{line_of(text, 'axes', name, i)}: axes."
+            if name in names:
+                return f"{line_of(text, *place, name)}: "
+    return ": "
+
+
+def _check_reference(path: Path, text: str, spec: Spec) -> None:
+    rows = _rows(spec)
+    if label_of(spec.reference) in [row.label for row in rows]:
+        return
+    for file in (spec.source, spec.target):
+        FeatureFile(file)  # one that is missing is the graver fault
+    names = ", ".join(repr(row.label if row.place[0] == "variant" else row.system) for row in rows)
+    if "reference" not in spec.model_fields_set:
+        raise XmgError(
+            f"{path}: it names no reference, which the other rows are tested against, and has no "
+            f"'croma'. fix: reference = ..., above all tables: one of {names}"
+        )
+    raise XmgError(
+        f"{path}{line_of(text, 'reference')}: reference {spec.reference!r} is none of the rows. "
+        f"fix: one of {names}"
+    )
 
 
 def cells_of(spec: Spec) -> list[Cell]:
     """Every cell, seed by seed, so that a table is whole as early as can be."""
     cells = []
-    combinations = [
-        dict(zip(spec.axes, values, strict=True)) for values in product(*spec.axes.values())
-    ]
-    for seed in range(spec.seeds):
-        for axes in combinations:
-            for label, system, own in _rows(spec):
-                base = {
-                    "source": spec.source.resolve(),
-                    "target": spec.target.resolve(),
-                    "concepts": spec.concepts.resolve() if spec.concepts else None,
-                    "pairs": spec.pairs.resolve() if spec.pairs else None,
-                    "shots": tuple(spec.shots),
-                    "seed": seed,
-                    **spec.settings,
-                    **own,
-                    **axes,
-                }
-                trained = system in TRAINED
-                tune = spec.tune if trained and spec.tune else [{}]
-                named = {"system": system} if trained else {}
-                configs = tuple(make_config(**{**base, **one, **named}) for one in tune)
-                cells.append(Cell(label, system, axes, configs))
+    for seed, axes, row in product(range(spec.seeds), _combinations(spec), _rows(spec)):
+        alternatives = _alternatives(spec, row, axes)
+        configs = tuple(_config(spec, seed, row, parts) for parts in alternatives)
+        cells.append(Cell(row.label, row.system, axes, configs))
     return cells
 
 
-def _rows(spec: Spec) -> list[tuple[str, str, Mapping[str, Any]]]:
-    """Label, system and own settings of each row."""
-    plain: Sequence[tuple[str, str, Mapping[str, Any]]] = [
-        (label_of(n), n, {}) for n in spec.systems
+def _combinations(spec: Spec) -> list[dict[str, Any]]:
+    """Of the axes."""
+    return [dict(zip(spec.axes, values, strict=True)) for values in product(*spec.axes.values())]
+
+
+def _alternatives(spec: Spec, row: Row, axes: Mapping[str, Any]) -> list[list[Part]]:
+    """Settings of a cell, from each of which one config is made; later parts win."""
+    parts: list[Part] = [
+        ((), {"shots": tuple(spec.shots)}),
+        (("settings",), spec.settings),
+        (row.place, row.own),
+        (("axes",), axes),
     ]
+    if row.system not in TRAINED or not spec.tune:
+        return [parts]
+    return [[*parts, (("tune", i), one)] for i, one in enumerate(spec.tune)]
+
+
+def _config(spec: Spec, seed: int, row: Row, parts: Sequence[Part]) -> Config:
+    found: dict[str, Any] = {n: path.resolve() for n in FILES if (path := getattr(spec, n))}
+    found["seed"] = seed
+    for _, part in parts:
+        found |= part
+    return make_config(**found, **({"system": row.system} if row.system in TRAINED else {}))
+
+
+def _all_parts(spec: Spec) -> list[Part]:
+    """All settings that a spec names."""
+    return [
+        (("settings",), spec.settings),
+        (("axes",), spec.axes),
+        *((row.place, row.own) for row in _rows(spec)),
+        *((("tune", i), one) for i, one in enumerate(spec.tune)),
+    ]
+
+
+def _rows(spec: Spec) -> list[Row]:
+    plain = [Row(label_of(n), n, {}, ("systems", i)) for i, n in enumerate(spec.systems)]
     own = [
-        (
-            str(row.get("label", label_of(row.get("system", "")))),
+        Row(
+            str(row.get("label", label_of(str(row.get("system", ""))))),
             str(row.get("system", "")),
             {k: v for k, v in row.items() if k not in {"label", "system"}},
+            ("variant", i),
         )
-        for row in spec.variant
+        for i, row in enumerate(spec.variant)
     ]
     return [*plain, *own]
 
@@ -183,12 +259,3 @@ def _rows(spec: Spec) -> list[tuple[str, str, Mapping[str, Any]]]:
 def label_of(system: str) -> str:
     """A system's row in the tables; other labels stay as they are."""
     return SYSTEMS[system].title if system in SYSTEMS else system
-
-
-def _line(text: str, *names: str) -> str:
-    """`, line N` of the first line that holds the last of the names that any line holds."""
-    for name in reversed(names):
-        for number, line in enumerate(text.splitlines(), 1):
-            if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", line.split("#")[0]):
-                return f", line {number}"
-    return ""

@@ -59,16 +59,58 @@ def test_cells_are_every_combination_once(spec, tmp_path):
         ('systems = ["croma"]\n[settings]\nseed = 3', r"line 5: there is no setting 'seed'"),
         ('systems = ["croma"]\n[[tune]]\nalign = 3', r"line 5: there is no setting 'align'"),
         ('systems = ["croma", "croma"]', r"line 3: the row 'CROMA' is named twice"),
-        ('systems = ["class-mean"]', r"reference 'croma' is none of the rows"),
         ("seeds = 2", "no rows"),
-        ('systems = ["croma"]\ncolour = 3', r"line 4: colour"),
+        ('systems = ["croma"]\ncolour = 3', r"line 4: a spec has no 'colour'; the closest is '"),
+        ('systems = ["croma"]\nseds = 2', r"line 4: a spec has no 'seds'; the closest is 'seeds'"),
         ("systems = [", "not a readable TOML"),
-        ('systems = ["croma"]\n[[variant]]\nlabel = "x"', "no system ''"),
+        (
+            'systems = ["croma"]\n[[variant]]\nlabel = "x"',
+            r"line 4: .*needs a system. fix: system =",
+        ),
+        ('seeds = 2\nsystems = ["croma"]\nshots = [\n1,\n-3]', r"line 7: shots\.1: "),
+        ('systems = ["croma"]\nshots = [1, 1]', r"line 4: shots must differ"),
+        (
+            'systems = ["croma"]\n# tau\n[settings]\nwidth = 8\n[[variant]]\nsystem = "shared"\n'
+            '[[variant]]\nsystem = "oracle"\nwidth = 0',
+            r"line 11: width: ",
+        ),
+        ('systems = ["croma"]\n[[tune]]\ntau = 0.1\n[[tune]]\ntau = 0', r"line 7: tau: "),
+        ('systems = ["croma"]\n[axes]\ntau = [\n0.1,\n0.0,\n]', r"line 7: axes\.tau: "),
+        (
+            'systems = ["croma"]\n[settings]\nhard = true\n[axes]\nn_candidates = [99, 2]',
+            r"line 7: axes\.n_candidates must be at least",
+        ),
+        ('systems = ["croma"]\n[axes]\nshots = [1]', r"line 5: .*'shots'; it stands above"),
+        ('systems = ["croma"]\n[[tune]]\nn_way = 3', r"line 5: n_way changes the tasks .*\[axes\]"),
+        (
+            'systems = ["croma"]\n[[tune]]\nsets = "id"',
+            r"line 5: sets changes the tasks or the data",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(spec, text, message):
     with pytest.raises(XmgError, match=message):
         read_spec(spec(text))
+
+
+def test_a_source_that_is_not_named(tmp_path):
+    (tmp_path / "spec.toml").write_text('target = "t.h5"\nsystems = ["croma"]')
+    with pytest.raises(XmgError, match=r"source is not named\. fix: source = .*--source FILE"):
+        read_spec(tmp_path / "spec.toml")
+
+
+def test_a_reference_that_is_no_row(spec, tmp_path):
+    """Other faults come first: the rows may be right."""
+    rows = 'systems = ["class-mean", "cca"]\n'
+    with pytest.raises(XmgError, match=r"source\.h5"):
+        read_spec(spec(rows))
+    write_pair(tmp_path, n_classes=2, per_class=2)
+    with pytest.raises(XmgError, match=r"names no reference.*one of 'class-mean', 'cca'"):
+        read_spec(spec(rows))
+    with pytest.raises(XmgError, match=r"line 4: reference 'x' is none .*one of 'class-mean'"):
+        read_spec(spec(rows + 'reference = "x"'))
+    with pytest.raises(XmgError, match="no setting 'los'"):
+        read_spec(spec(rows + '[settings]\nlos = "sigmoid"'))
 
 
 def test_a_missing_spec(tmp_path):
