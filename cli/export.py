@@ -72,4 +72,4 @@ def _onnx(model: Path, labelled: Path, out: Path, loading: Loading, overwrite: b
         classifier = CrossModalClassifier(loaded).fit(x, names)
     difference = write_onnx(classifier, out, x)
     classes = ", ".join(shown(str(name)) for name in classifier.classes_)
-    say(f"{out}: {classes}; onnxruntime agrees to {difference:.0e}")
+    say(f"{out}: {classes}; onnxruntime agrees to {difference:.0e} in log-probability")

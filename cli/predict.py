@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from xmg.engine.predict.table import Estimate, Summary
 
 _SHOWN: Final = 20  # classes
+_CEILING: Final = 0.99  # accuracy beyond which mistakes are too few to calibrate by
 
 
 def predict(
@@ -93,6 +94,7 @@ def predict(
         return
     _print(found)
     _expect(left_out, found, classifier.tuning_, n_way)
+    _few_mistakes(classifier.tuning_, coverage)
     say(f"{out}: {sum(found.answers.values())} answers")
 
 
@@ -117,8 +119,8 @@ def _expect(left_out: "Estimate | None", found: "Summary", tuning: "Tuning", n_w
     else:
         say("accuracy on these classes: not known, as no class has two labels")
     say(
-        f"on held-out classes of the run, {tuning.n_way}-way with {tuning.k_shot} labels each: "
-        f"{tuning.accuracy:.0%} right"
+        f"on {tuning.n_classes} held-out classes of the run, {tuning.n_way}-way with "
+        f"{tuning.k_shot} labels each: {tuning.accuracy:.0%} right"
     )
     if tuning.n_way < n_way:
         hints.print(
@@ -127,6 +129,20 @@ def _expect(left_out: "Estimate | None", found: "Summary", tuning: "Tuning", n_w
         )
     if found.truth:
         say(f"by the labels that inputs came with: {_in_words(found.truth)}")
+
+
+def _few_mistakes(tuning: "Tuning", coverage: float) -> None:
+    """Say what probabilities and possible labels rest on where held-out classes hardly err."""
+    from xmg.engine.predict.calibration import least_mistakes
+
+    if tuning.accuracy < _CEILING:
+        return
+    most = 1 - least_mistakes(tuning.n_classes)
+    wide = f"; at {coverage:.0%} every label is possible, so try a lower --coverage"
+    hints.print(
+        f"probabilities and possible labels rest on few mistakes: {tuning.n_classes} classes, even "
+        f"without one, vouch for {most:.0%}{wide if tuning.threshold(coverage) >= 1 else ''}"
+    )
 
 
 def _in_words(one: "Estimate") -> str:

@@ -32,6 +32,7 @@ class Tuning:
     n_way, k_shot: of the tasks that served, as near to those asked for as the held-out classes
     allow. misfits: 1 - p of the true class of each of their queries, ascending. accuracy: of their
     queries, before anything is known of the new classes; std_error: of that, over tasks.
+    n_classes: held out, that the tasks are drawn from.
     """
 
     setting: Setting
@@ -41,6 +42,7 @@ class Tuning:
     n_tasks: int
     accuracy: float
     std_error: float
+    n_classes: int
     misfits: Array
 
     def probabilities(self, logits: Tensor) -> Tensor:
@@ -54,9 +56,11 @@ class Tuning:
         "Few-shot conformal prediction with auxiliary tasks", ICML 2021; pooled as in Dunn,
         Wasserman, Ramdas, JASA 2023): the ceil((E + 1) coverage) / E quantile of the misfits of E
         tasks. Of tasks drawn as those were, sets hold the true class that often on average;
-        held-out classes are few, and stand for all others.
+        held-out classes are few, and stand for all others: where they err less than
+        `least_mistakes`, a share of misfits is taken for 1 that makes up for it.
         """
-        level = math.ceil((self.n_tasks + 1) * coverage) / self.n_tasks
+        unseen = max(0.0, least_mistakes(self.n_classes) - (1 - self.accuracy))
+        level = math.ceil((self.n_tasks + 1) * coverage / (1 - unseen)) / self.n_tasks
         if level > 1:
             return 1.0
         return float(np.quantile(self.misfits, level, method="higher"))
@@ -79,9 +83,8 @@ def check_coverage(coverage: float) -> None:
 def tune(model: Model, n_way: int, k_shot: int, n_tasks: int = N_TASKS) -> Tuning:
     """Choose a setting and calibrate it on tasks of the model's meta-validation classes.
 
-    The setting is what `xmg evaluate` would choose, by the same tasks. There the temperature T
-    minimizes the mean negative log-likelihood of softmax(logits / T) (Guo, Pleiss, Sun,
-    Weinberger, ICML 2017). Misfits and accuracy are of other tasks. A model is tuned once for each
+    The setting is what `xmg evaluate` would choose, by the same tasks, and so is the temperature:
+    see `fit_temperature`. Misfits and accuracy are of other tasks. A model is tuned once for each
     size of tasks.
     """
     known = _tuned.setdefault(model, {})
@@ -97,7 +100,8 @@ def _tune(model: Model, n_way: int, k_shot: int, n_tasks: int) -> Tuning:
     setting: Setting = select([learner], choosing, tau)[1]
     seen = _logits(learner, choosing, setting, tau)  # (E, n, n_way)
     answers = choosing.query_labels.repeat(len(seen))
-    temperature = fit_temperature(seen.flatten(0, 1), answers)
+    n_classes = len({name for task in choosing.names for name in task})
+    temperature = fit_temperature(seen.flatten(0, 1), answers, n_classes)
     logits = _logits(learner, calibrating, setting, tau)
     truth = calibrating.query_labels.expand(logits.shape[:2])
     p = (logits / temperature).softmax(-1).gather(-1, truth.unsqueeze(-1))
@@ -110,19 +114,43 @@ def _tune(model: Model, n_way: int, k_shot: int, n_tasks: int) -> Tuning:
         len(right),
         float(right.mean()),
         float(right.std() / len(right) ** 0.5),
+        n_classes,
         np.sort(1 - p.double().flatten().numpy()),
     )
 
 
-def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """The T of least mean negative log-likelihood of labels (n,) under softmax(logits / T)."""
+def least_mistakes(n_classes: int) -> float:
+    """1 / (2 n + 2), the least share of mistakes to expect of new classes after n seen.
+
+    The rule of succession (Laplace, 1774) says (m + 1/2) / (n + 1) after m mistakes in n trials,
+    with Jeffreys' prior (Krichevsky, Trofimov, IEEE Trans. Inf. Theory 27, 1981); here m = 0. A
+    class is one trial, however many rows or tasks it has: new classes are what is unknown.
+    """
+    return 1 / (2 * n_classes + 2)
+
+
+def fit_temperature(logits: Tensor, labels: Tensor, n_classes: int) -> float:
+    """The T that calibrates softmax(logits / T) of labels (n,), which are of n_classes held out.
+
+    That of the least mean negative log-likelihood (Guo, Pleiss, Sun, Weinberger, ICML 2017); yet
+    none so low that the mean probability of the likeliest passes 1 - `least_mistakes`: without
+    mistakes likelihood alone would have T vanish, and be certain.
+    """
     logits = logits.double()
+    most = 1 - least_mistakes(n_classes)
 
     def loss(log_t: float) -> float:
         return float(torch.nn.functional.cross_entropy(logits / math.exp(log_t), labels))
 
-    bounds = (math.log(_COOLEST), math.log(_HOTTEST))
-    return math.exp(float(minimize_scalar(loss, bounds=bounds, method="bounded").x))
+    def excess(log_t: float) -> float:
+        return float((logits / math.exp(log_t)).softmax(-1).amax(-1).mean()) - most
+
+    bounds = math.log(_COOLEST), math.log(_HOTTEST)
+    best = float(minimize_scalar(loss, bounds=bounds, method="bounded").x)
+    if excess(best) > 0:
+        bounds = best, bounds[1]
+        best = float(minimize_scalar(lambda t: abs(excess(t)), bounds=bounds, method="bounded").x)
+    return math.exp(best)
 
 
 def _tasks(model: Model, n_way: int, k_shot: int, n_tasks: int) -> tuple[Tasks, Tasks]:

@@ -17,7 +17,8 @@ from xmg.engine.learner import Adapted
 from xmg.engine.predict.calibration import Tuning
 from xmg.engine.predict.classifier import CrossModalClassifier
 
-TOLERANCE: Final = 1e-5  # between the graph's probabilities and ours
+TOLERANCE: Final = 1e-4  # between logarithms of the graph's probabilities and ours
+_LEAST: Final = 1e-30  # a probability whose logarithm single precision still holds
 _PROBED: Final = 64  # random rows that are compared
 
 
@@ -38,8 +39,10 @@ def write_onnx(classifier: CrossModalClassifier, out: Path, like: npt.NDArray[An
 
     Input `features` (N, D) float32, outputs `probabilities` (N, n_way) and `label` (N,), a number
     in `classes`, which the metadata lists beside the encoder and its recipe. The graph is run by
-    onnxruntime on rows like (n, D) and on random ones. Raises XmgError where that differs by more
-    than 1e-5, where inputs are sequences, or where a package is missing; nothing is written then.
+    onnxruntime on rows like (n, D) and on random ones, and logarithms of probabilities are
+    compared: where one class is all but certain, probabilities agree whatever the graph. Raises
+    XmgError where they differ by more than 1e-4, where inputs are sequences, or where a package is
+    missing; nothing is written then.
     """
     try:
         import onnx
@@ -61,8 +64,9 @@ def write_onnx(classifier: CrossModalClassifier, out: Path, like: npt.NDArray[An
     difference = _difference(classifier, session, like)
     if not difference <= TOLERANCE:
         raise XmgError(
-            f"the ONNX graph differs from the classifier by {difference:.1e}, more than "
-            f"{TOLERANCE:.0e}; it was not written. fix: another version of onnxruntime or torch"
+            f"the ONNX graph differs from the classifier by {difference:.1e} in log-probability, "
+            f"more than {TOLERANCE:.0e}; it was not written. fix: another version of onnxruntime "
+            "or torch"
         )
     with appearing(out) as file:
         file.write(content)
@@ -105,5 +109,6 @@ def _difference(classifier: CrossModalClassifier, session: Any, like: npt.NDArra
     worst = 0.0
     for rows in (like, random, like[:1]):
         found = session.run(["probabilities"], {"features": rows})[0]
-        worst = max(worst, float(np.abs(found - classifier.predict_proba(rows)).max()))
+        logs = (np.log(np.maximum(p, _LEAST)) for p in (found, classifier.predict_proba(rows)))
+        worst = max(worst, float(np.abs(np.subtract(*logs)).max()))
     return worst

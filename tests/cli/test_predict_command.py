@@ -4,6 +4,7 @@ import csv
 import json
 import random
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -94,7 +95,21 @@ def test_files_in_folders_get_names(xmg, folder, tmp_path):
     assert status == 0 and features.stat().st_mtime_ns > before
     assert len(FeatureFile(features)) == 19
     assert "each label left out in turn: " in said and "of 9 right" in said
-    assert "on held-out classes of the run, 3-way with 3 labels each: " in said
+    assert "on 3 held-out classes of the run, 3-way with 3 labels each: " in said
+
+
+def test_few_mistakes_are_pointed_out(xmg, folder, tmp_path, monkeypatch):
+    from xmg.engine.predict import classifier
+
+    words = ("predict", folder / "run", folder / "few", folder / "many", "-o", tmp_path / "a.csv")
+    known = classifier.tune
+    monkeypatch.setattr(classifier, "tune", lambda *a: replace(known(*a), accuracy=0.98))
+    assert "few mistakes" not in xmg(*words)[2]
+    monkeypatch.setattr(classifier, "tune", lambda *a: replace(known(*a), accuracy=1.0))
+    for more in ((), ("--coverage", "0.6")):
+        status, _, err = xmg(*words, "--overwrite", *more)
+        assert status == 0 and "rest on few mistakes: 3 classes, even without one, vouch" in err
+        assert ("at 90% every label is possible" in err) == (not more)
 
 
 def test_feature_files_and_exported_models(xmg, folder, tmp_path):

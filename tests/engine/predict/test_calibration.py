@@ -1,5 +1,7 @@
 """Temperatures minimize the loss, and prediction sets keep what they promise."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.testing as npt
 import pytest
@@ -30,10 +32,31 @@ def test_the_temperature_minimizes_the_loss(seed, scale):
     truth = rng.integers(4, size=300)
     logits = scale * torch.from_numpy(rng.normal(size=(300, 4)) + 2 * np.eye(4)[truth])
     labels = torch.from_numpy(truth)
-    t = fit_temperature(logits, labels)
+    t = fit_temperature(logits, labels, 50)
     grid = np.geomspace(0.02, 50, 4000)
     best = grid[np.argmin([F.cross_entropy(logits / g, labels) for g in grid])]
     npt.assert_allclose(np.log(t), np.log(best), atol=5e-3)
+
+
+@given(st.integers(0, 1000), st.integers(2, 30), st.sampled_from([1.0, 5.0, 30.0]))
+def test_classes_without_a_mistake_do_not_make_certain(seed, n_classes, scale):
+    """All right, by far: likelihood alone would take the coolest there is, and log-loss of 0."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(4, size=300)
+    logits = scale * torch.from_numpy(rng.uniform(size=(300, 4)) + 2 * np.eye(4)[truth])
+    t = fit_temperature(logits, torch.from_numpy(truth), n_classes)
+    sure = (logits / t).softmax(-1).amax(-1).mean()
+    npt.assert_allclose(1 - sure, 1 / (2 * n_classes + 2), atol=1e-4)
+
+
+def test_sets_make_up_for_mistakes_that_few_classes_cannot_show():
+    misfits = np.linspace(0.001, 1, 1000)
+    flawless = Tuning(CLASS_MEANS, 1.0, 5, 1, 200, 1.0, 0.0, 9, misfits)  # 1/20 may be wrong
+    assert flawless.threshold(0.9) == pytest.approx(0.9 / 0.95, abs=0.01)
+    assert flawless.threshold(0.96) == 1.0  # more than nine classes can say
+    known = replace(flawless, accuracy=0.95)  # as many mistakes as one must expect: they count
+    assert known.threshold(0.9) == pytest.approx(0.905, abs=0.002)
+    assert known.threshold(0.96) < 1
 
 
 @given(
@@ -42,7 +65,7 @@ def test_the_temperature_minimizes_the_loss(seed, scale):
     st.floats(0.01, 0.09),
 )
 def test_sets_grow_with_coverage_and_hold_the_likeliest(misfits, coverage, more):
-    one = Tuning(CLASS_MEANS, 1.0, 3, 1, 10, 0.5, 0.1, np.sort(misfits))
+    one = Tuning(CLASS_MEANS, 1.0, 3, 1, 10, 0.5, 0.1, 9, np.sort(misfits))
     p = torch.from_numpy(np.random.default_rng(0).dirichlet(np.ones(3), 50))
     small, large = one.sets(p, coverage), one.sets(p, coverage + more)
     assert (small <= large).all()
@@ -51,7 +74,7 @@ def test_sets_grow_with_coverage_and_hold_the_likeliest(misfits, coverage, more)
 
 def test_the_threshold_is_the_quantile_of_a_sorted_list():
     misfits = np.linspace(0.01, 1, 100)
-    one = Tuning(CLASS_MEANS, 1.0, 3, 1, 19, 0.5, 0.1, misfits)
+    one = Tuning(CLASS_MEANS, 1.0, 3, 1, 19, 0.5, 0.1, 9, misfits)
     assert one.threshold(0.9) == pytest.approx(misfits[94])  # 18 of 19 tasks: 94.7 of 100
     assert one.threshold(0.96) == 1.0  # more than 19 tasks can say
 
@@ -81,6 +104,7 @@ def test_the_accuracy_to_expect_is_that_of_the_test_classes(run, model):
     accuracy = (right == tasks.query_labels).double().mean()
     assert abs(one.accuracy - accuracy) < 0.12
     assert one.n_tasks == 200
+    assert one.n_classes == len(model.validation.classes)
 
 
 def test_the_setting_is_what_evaluate_chooses(run, model):

@@ -71,3 +71,19 @@ def test_the_measured_difference_is_of_the_graph(model, task, tmp_path):
     one.adapted_.weights.mul_(1.3)
     moved = np.abs(one.predict_proba(query) - before).max()
     assert exporting._difference(one, session, query) >= moved - 1e-5 > 1e-3
+
+
+def test_a_difference_shows_where_one_class_is_all_but_certain(model, task, tmp_path, monkeypatch):
+    """Probabilities of 1 and 1e-20 agree to 1e-20 whatever the graph; their logarithms do not."""
+    x, names, query, _ = task
+    tuned = replace(tune(model, 3, 4), setting=SETTINGS[0], temperature=2e-3)
+    monkeypatch.setattr("xmg.engine.predict.classifier.tune", lambda *_: tuned)
+    one = CrossModalClassifier(model).fit(x, names)
+    exporting.write_onnx(one, tmp_path / "a.onnx", x)
+    session = ort.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
+    clear = query[one.predict_proba(query).max(1) > 1 - 1e-9]
+    monkeypatch.setattr(exporting, "_PROBED", 1)
+    before = one.predict_proba(clear)
+    one.adapted_.weights.mul_(0.99)
+    assert len(clear) and np.abs(one.predict_proba(clear) - before).max() < 1e-8
+    assert exporting._difference(one, session, clear) > 1e-2
