@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -75,7 +76,9 @@ _tuned: WeakKeyDictionary[Model, dict[tuple[int, int, int], Tuning]] = WeakKeyDi
 
 
 def check_coverage(coverage: float) -> None:
-    """Raise XmgError unless a coverage lies between 0 and 1."""
+    """Raise XmgError unless a coverage lies between 0 and 1, ValueError where it is no number."""
+    if not isinstance(coverage, Real):
+        raise ValueError(f"coverage = {coverage!r} is no number; a share such as 0.9 is wanted")
     if not 0 < coverage < 1:
         raise XmgError(f"coverage = {coverage:g} is no share between 0 and 1. fix: such as 0.9")
 

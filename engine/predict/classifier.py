@@ -1,5 +1,6 @@
 """scikit-learn's interface to a meta-trained model: fit on a few labels, predict."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -170,24 +171,41 @@ def load(run: str | Path) -> CrossModalClassifier:
 
 def _array(values: Any) -> Any:
     """NumPy's view of a tensor, wherever it lies; other values as they are."""
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else values
+    if not isinstance(values, Tensor):
+        return values
+    values = values.detach().cpu()
+    if values.dtype == torch.bfloat16:  # which NumPy has not
+        values = values.float()
+    return values.numpy()
 
 
 def _vectors(x: Array, model: Model | None) -> Tensor:
     if model and x.shape[1] != model.dim:
         raise ValueError(f"X has {x.shape[1]} features, and the run reads {model.dim}")
-    return torch.from_numpy(np.array(x, np.float32 if model else np.float64))
+    return torch.from_numpy(_within(x, np.float32 if model else np.float64))
+
+
+def _within(x: Array, dtype: type[np.floating[Any]], name: str = "X") -> Array:
+    """A copy of x (..., D) in this precision; ValueError where lengths of rows would overflow."""
+    largest = max(float(x.max(initial=0)), -float(x.min(initial=0)))
+    most = math.sqrt(np.finfo(dtype).max / x.shape[-1])
+    if most < largest < math.inf:
+        raise ValueError(
+            f"{name} has values up to {largest:.0e}, too large for {np.dtype(dtype)}: its rows of "
+            f"{x.shape[-1]} allow {most:.0e}"
+        )
+    return np.array(x, dtype)
 
 
 def _sequences(X: Any, dim: int) -> Tensor:
     """A list of (T, D) arrays as padded sequences (n, L, D + 1)."""
-    frames = [np.asarray(_array(one), np.float32) for one in X]
-    for i, one in enumerate(frames):
+    given = [np.asarray(_array(one)) for one in X]
+    for i, one in enumerate(given):
         if one.ndim != 2 or one.shape[1] != dim or not len(one):
             raise ValueError(f"X[{i}] has the shape {one.shape}, and the run reads (T, {dim})")
         if not np.isfinite(one).all():
             raise ValueError(f"X[{i}] contains NaN or infinity")
-    return padded(frames)
+    return padded([_within(one, np.float32, f"X[{i}]") for i, one in enumerate(given)])
 
 
 def _labels(y: Any, n: int) -> Array:

@@ -98,6 +98,35 @@ def test_arrays_lists_and_tensors_are_one(model, task):
         npt.assert_array_equal(one, found[0])
 
 
+def test_bfloat16_is_read_as_single_precision(model, task):
+    x, names, query, _ = task
+    halves = [torch.from_numpy(part).bfloat16() for part in (x, query)]
+    singles = [part.float().numpy() for part in halves]
+    for run in (None, model):
+        found, expected = (
+            CrossModalClassifier(run).fit(few, names).predict_proba(more)
+            for few, more in (halves, singles)
+        )
+        npt.assert_array_equal(found, expected)
+    assert classifiers._sequences([torch.ones(3, 4, dtype=torch.bfloat16)], 4).shape == (1, 3, 5)
+
+
+@pytest.mark.parametrize(("known", "beyond"), [(True, (1e38, 1e300)), (False, (1e300,))])
+def test_values_too_large_for_the_precision_are_refused(model, task, known, beyond):
+    """Their lengths overflow: answers would be NaN, or the same for all."""
+    x, names, query, _ = (part.astype("f8") if part.dtype.kind == "f" else part for part in task)
+    one = CrossModalClassifier(model if known else None).fit(x, names)
+    for scale in beyond:
+        for work in (one.predict_proba, one.predict, lambda rows: one.fit(rows, names)):
+            with pytest.raises(ValueError, match=r"too large for float(32|64)"):
+                work(x * scale)
+    far = (one.predict_proba(query * scale) for scale in (1e10, 1e16))
+    npt.assert_allclose(*far, atol=1e-4)
+    for largest in (1e38, 1e300):
+        with pytest.raises(ValueError, match=r"X\[0\] has values up to .*too large for float32"):
+            classifiers._sequences([np.full((1, 4), largest)], 4)
+
+
 def test_it_beats_the_one_without_a_run(model, task_of):
     held = [f"c{c:02d}" for c in range(60)]
     right = {None: [], model: []}
@@ -187,6 +216,9 @@ def test_what_is_refused(model, task, tmp_path):
         CrossModalClassifier().fit(x, names).predict_sets(query)
     with pytest.raises(XmgError, match="between 0 and 1"):
         one.predict_sets(query, 1.0)
+    for wrong in ("x", None, [0.9]):
+        with pytest.raises(ValueError, match="is no number"):
+            one.predict_sets(query, wrong)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         xmg.nothing  # noqa: B018
 
