@@ -10,8 +10,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from xmg.cli.console import parse_shots, progress_bar
+from xmg.cli.console import parse_shots, progress_bar, say
 from xmg.cli.unfinished import say_unfinished
+from xmg.cli.verdict import caption, verdict
 
 if TYPE_CHECKING:
     from xmg.engine.evaluate import Result
@@ -44,6 +45,8 @@ def evaluate(
         typer.echo(to_json(runs, results))
     else:
         print_table(results)
+        for line in (caption(runs), *verdict(runs, results)):
+            say(line)
 
 
 def to_json(runs: Sequence[Path], results: "Sequence[Sequence[Result]]") -> str:

@@ -87,6 +87,8 @@ def meta_train(
         f"{run}: best at meta-iteration {best.iteration} of {whole.iterations}, "
         f"meta-validation accuracy {best.best_accuracy:.1%}"
     )
+    if best.iteration == 0:
+        hints.print("training gained nothing over its start, and the best checkpoint is the start")
     solvers = read_metrics(run)[-1].get("solvers", {})
     hints.print("inner steps: " + ", ".join(f"{k} by the {v} solver" for k, v in solvers.items()))
     hints.print(f"next: xmg evaluate {run}", markup=False)

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -53,6 +53,12 @@ def check_manifest(run: Path, problem: Problem, config: Config, shots: Sequence[
                 f"the {k}-shot episodes differ from those frozen in {run / EPISODES}: another "
                 f"version of xmg drew them. fix: evaluate with the version that trained the run"
             )
+
+
+def held_out(run: Path, part: Literal["validation", "test"]) -> list[str]:
+    """Names of the classes that a run held out; raises XmgError where episodes.json is damaged."""
+    names: list[str] = _read(run / EPISODES)["split"][part]
+    return names
 
 
 def _split(problem: Problem) -> dict[str, Any]:

@@ -2,11 +2,16 @@
 
 import csv
 import json
+import re
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from xmg.cache import FeatureFile
+from xmg.cli.verdict import verdict
+from xmg.engine import meta_test  # noqa: F401  (before a test replaces what it imports)
+from xmg.engine.evaluate import Result
 
 SYLLABLES = "ka lo mi tu re sa no pe wi zu ba ge".split()
 
@@ -39,6 +44,34 @@ def features(tmp_path, xmg):
     return make
 
 
+def result(system, *tasks):
+    return Result(system, 1, tasks, {})
+
+
+@pytest.mark.parametrize(
+    ("trained", "said", "elsewhere"),
+    [
+        ((0.7, 0.8, 0.9), "1-shot: CROMA is above b: +20.0 points [95%: +20.0 to +20.0]", False),
+        ((0.5, 0.6, 0.7), "1-shot: CROMA is not shown to be above b: +0.0 points", True),
+        ((0.3, 0.6, 1.0), "1-shot: CROMA is not shown to be above b: +3.3 points", True),
+        ((0.3, 0.4, 0.5), "1-shot: CROMA is below b: -20.0 points", True),
+    ],
+)
+def test_the_verdict_claims_what_the_interval_shows(
+    monkeypatch, tmp_path, trained, said, elsewhere
+):
+    """By hand: differences of episodes from the better of two simple rows, and Student's t."""
+    state = SimpleNamespace(iteration=20)
+    monkeypatch.setattr("xmg.engine.run.load_state", lambda path: state)
+    rows = [result("a", (0.4, 0.5, 0.6)), result("b", (0.5, 0.6, 0.7)), result("CROMA", trained)]
+    lines = list(verdict([tmp_path], [rows]))
+    assert lines[0].startswith(said)
+    assert ("where it is not above, use that row, or see xmg advise" in lines) == elsewhere
+    assert "one class split" in lines[-1]
+    state.iteration = 0
+    assert "gained nothing over its start" in next(verdict([tmp_path], [rows]))
+
+
 SMALL = ("--n-way", "3", "--n-query", "2", "--shots", "1,5", "--iterations", "4")
 
 
@@ -65,6 +98,11 @@ def test_the_whole_path(xmg, features, tmp_path):
     assert xmg("meta-train", source, target, "--run", again, *SMALL, "--seed", "1")[0] == 0
     status, out, _ = xmg("evaluate", run, again, "--shots", "1")
     assert status == 0 and "1-shot" in out and "5-shot" not in out and "20 repeats" in out
+    assert "3-way, chance 33%, 3 test classes, 2 seeds\n" in out
+    assert re.search(
+        r"^1-shot: CROMA is (not shown to be )?(above|below) \w.* points \[95%: ", out, re.M
+    )
+    assert "over episodes of 2 class splits" in out
     status, _, err = xmg("evaluate", run, run)
     assert status == 1 and "named twice" in err
 
