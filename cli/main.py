@@ -1,5 +1,7 @@
 """The `xmg` command. Heavy libraries load inside a command, so that help answers at once."""
 
+import io
+import os
 import sys
 import traceback
 
@@ -79,10 +81,31 @@ def _root(
     ),
 ) -> None:
     hints.name(context.invoked_subcommand or "")
+    _check_threads()
+
+
+def _check_threads() -> None:
+    """Raise XmgError where numba would refuse to load."""
+    wanted = os.environ.get("NUMBA_NUM_THREADS", "").strip()
+    if wanted.removeprefix("-").isdecimal() and int(wanted) < 1:
+        raise XmgError(
+            f"NUMBA_NUM_THREADS is {wanted}, and one thread is the least. "
+            "fix: unset NUMBA_NUM_THREADS"
+        )
+
+
+def _open_streams() -> None:
+    """Have somewhere to write to where the shell closed it, and lose no result to its encoding."""
+    for name in ("stdout", "stderr"):  # in the order of their numbers, which open() fills up
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def main() -> None:
     """Run a command: exit status 2 for wrong usage, 1 for what the user can mend."""
+    _open_streams()
     try:
         app()
     except XmgError as error:

@@ -1,0 +1,64 @@
+"""What the shell does to the command: closed or narrow streams, Ctrl-C, variables."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+SAYS = r"""
+import sys
+from xmg.cli import main
+from xmg.cli.console import progress_bar
+from xmg.cli.evaluate import Console
+@main.app.command()
+def say():
+    with progress_bar("work") as update:
+        update(1, 1)
+    Console().print("82.7 \xb1 3.8")
+sys.argv = ["xmg", "say"]
+main.main()
+"""
+STOPS = """
+import sys, types
+def stop(name): raise KeyboardInterrupt
+sys.modules["xmg.cli.main"] = late = types.ModuleType("xmg.cli.main")
+late.__getattr__ = stop
+from xmg.cli.__main__ import main
+main()
+"""
+
+
+def ran(script, redirected="", **env):
+    """What a script prints, by a shell that redirects as it is told."""
+    command = f'exec {sys.executable} -c "$SCRIPT" {redirected}'
+    found = subprocess.run(
+        ["/bin/sh", "-c", command], capture_output=True, check=False,
+        env={**os.environ, "SCRIPT": script, **env},
+    )  # fmt: skip
+    return found.returncode, found.stdout, found.stderr
+
+
+def test_a_result_outlives_an_encoding_without_its_signs():
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    status, out, err = ran(SAYS, **ascii_only)
+    assert (status, out) == (0, b"82.7 ? 3.8\n"), err
+
+
+@pytest.mark.parametrize(("closed", "expected"), [("2>&-", "82.7 \xb1 3.8\n"), ("2>&- >&-", "")])
+def test_a_result_outlives_closed_streams(closed, expected):
+    status, out, _ = ran(SAYS, closed, PYTHONUTF8="1")
+    assert (status, out.decode()) == (0, expected)
+
+
+def test_ctrl_c_while_libraries_load_leaves_one_line():
+    assert ran(STOPS) == (130, b"", b"interrupted\n")
+    assert ran(STOPS, "2>&-") == (130, b"", b"")
+
+
+@pytest.mark.parametrize("wanted", ["0", "-1"])
+def test_no_threads_are_refused_in_words(xmg, monkeypatch, wanted):
+    monkeypatch.setenv("NUMBA_NUM_THREADS", wanted)
+    status, out, err = xmg("encoders")
+    assert status == 1 and not out
+    assert f"NUMBA_NUM_THREADS is {wanted}, and" in err and "fix: unset" in err
