@@ -14,13 +14,11 @@ if TYPE_CHECKING:
 
 
 def show(found: "Advice") -> None:
-    """Print tables, and sentences that a person can act on."""
+    """Print sentences that a person can act on, and the tables behind them."""
     console = Console(width=None, highlight=False)
-    console.print(_likeness_table(found))
-    console.print(_gains_table(found))
-    console.print(_laws_table(found))
-    for line in (*_worths(found), *_by_law(found), "", *_verdict(found), ""):
-        console.print(line, markup=False, soft_wrap=True)
+    tables = _likeness_table(found), _gains_table(found), _laws_table(found)
+    for part in (*_verdict(found), "", *tables, *_worths(found), *_by_law(found), ""):
+        console.print(part, markup=False, soft_wrap=isinstance(part, str))
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -66,9 +64,7 @@ def _worth(gain: "Gain") -> str:
 
 
 def _labels(value: float, most: int) -> str:
-    if math.isinf(value):
-        return f"> {most}"
-    return f"{value:.0f}" if value >= 2 or value == 0 else f"{value:.1f}"
+    return f"> {most}" if math.isinf(value) else f"{value:.1f}"
 
 
 def _laws_table(found: "Advice") -> Table:

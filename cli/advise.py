@@ -90,18 +90,30 @@ def _named(value: Any) -> Any:
 
 
 def next_step(found: "Advice", config: "Config", file: Path | None) -> str:
-    """What to type next: a command, or a spec for xmg ablate where a row takes no training."""
+    """What to type next: a command, or a spec for xmg ablate where a row takes no training.
+
+    Such a row is no model that xmg predict reads, so that a run is named for it too.
+    """
+    train = _training(config, file)
     if found.system == "croma":
-        words = ["xmg", "meta-train", str(config.source), str(config.target), "--run", "RUN"]
-        given = {name: getattr(config, name) for name in ("n_way", "n_query", "seed")}
-        given |= {"shots": ",".join(map(str, config.shots)), "config": file}
-        given |= {"concepts": config.concepts} if config.concepts else {"sets": config.sets}
-        for name, value in given.items():
-            words += [f"--{name.replace('_', '-')}", str(value)] if value is not None else []
-        return f"next: {plain(shlex.join(words))}"
+        return f"next: {train}"
     return (
-        f"next: save this as check.toml, and type: xmg ablate check.toml\n\n{_spec(found, config)}"
+        "next: save this as check.toml, and type: xmg ablate check.toml\n"
+        f"xmg predict and xmg export take a run, not this row: {train}\n"
+        "A run weighs the target's own whitened features beside the aligned ones, and leans on "
+        f"them unless held-out classes show that the pairs help.\n\n{_spec(found, config)}"
     )
+
+
+def _training(config: "Config", file: Path | None) -> str:
+    """The command that meta-trains with the settings of a config."""
+    words = ["xmg", "meta-train", str(config.source), str(config.target), "--run", "RUN"]
+    given = {name: getattr(config, name) for name in ("n_way", "n_query", "seed")}
+    given |= {"shots": ",".join(map(str, config.shots)), "config": file}
+    given |= {"concepts": config.concepts} if config.concepts else {"sets": config.sets}
+    for name, value in given.items():
+        words += [f"--{name.replace('_', '-')}", str(value)] if value is not None else []
+    return plain(shlex.join(words))
 
 
 def _spec(found: "Advice", config: "Config") -> str:

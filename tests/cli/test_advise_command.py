@@ -1,17 +1,21 @@
 """xmg advise: tables and sentences for people, one JSON object for machines, a next step."""
 
 import json
+import re
 import shlex
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import synthetic
 
+from xmg.cli.advice_text import _worth
 from xmg.cli.advise import next_step
 from xmg.cli.main import app
 from xmg.engine.ablation.spec import cells_of, read_spec
-from xmg.engine.analysis.advice import advise
+from xmg.engine.analysis.advice import Gain, advise
+from xmg.engine.analysis.heldout import Interval
 from xmg.engine.config import make_config
 
 WORDS = ("--shots", "1,3", "--n-way", "3", "--n-query", "4")
@@ -65,7 +69,26 @@ def test_tables_and_sentences(xmg, files, found):
         "S sets, 3-shot", "At 1 shot these pairs are worth", f"Use {found.system}:", "How sure:",
     ):  # fmt: skip
         assert part in out
-    assert out.index("Use ") < out.index("next: ")
+    assert out.index("Use ") < out.index("how alike the frozen spaces are") < out.index("next: ")
+    assert re.search(
+        r"At 1 shot these pairs are worth (> \d+|\d+\.\d)( \[(> \d+|\d+\.\d), |\b)", out
+    )
+
+
+@pytest.mark.parametrize("system", ["class-mean-whitened", "canonical"])
+def test_a_row_that_is_no_model_names_the_run_that_is(found, files, monkeypatch, system):
+    monkeypatch.setattr(type(found), "system", property(lambda _: "croma"))
+    train = next_step(found, config_of(files), files[2]).removeprefix("next: ")
+    monkeypatch.setattr(type(found), "system", property(lambda _: system))
+    said = next_step(found, config_of(files), files[2])
+    assert f"xmg predict and xmg export take a run, not this row: {train}\n" in said
+
+
+def test_worths_have_one_format():
+    worth = Interval(0.0, 0.0, 0.04)
+    assert _worth(Gain(1, 0.5, 0.5, worth, worth, 5)) == "0.0"
+    worth = Interval(2.4, 0.13, np.inf)
+    assert _worth(Gain(1, 0.5, 0.5, worth, worth, 5)) == "2.4 [0.1, > 5]"
 
 
 def test_the_spec_runs_the_rows(files, found, tmp_path):
