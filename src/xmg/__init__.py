@@ -25,3 +25,8 @@ def __getattr__(name: str) -> Any:
 
         return getattr(classifier, name)
     raise AttributeError(f"module 'xmg' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What there is, and what is loaded when it is asked for."""
+    return sorted({*globals(), *__all__})
