@@ -129,6 +129,28 @@ def check_free(paths: Iterable[Path], overwrite: bool) -> None:
             raise XmgError(f"{path} exists. fix: --overwrite, or another output")
 
 
+def check_own(
+    out: Path, suffix: str, head: bytes, overwrite: bool, inputs: Iterable[Path | str] = ()
+) -> None:
+    """Raise XmgError unless `out` ends in `suffix`, and is free or what its command once wrote.
+
+    head: how such a file begins. A file of another kind stays, and so does one of the inputs.
+    """
+    if out.suffix.lower() != suffix and not out.is_dir():
+        raise XmgError(f"{out} does not end in {suffix}. fix: -o {out.with_suffix(suffix)}")
+    files = filter(os.path.isfile, inputs)  # Path refuses long texts
+    if out.is_file() and any(out.samefile(path) for path in files):
+        raise XmgError(f"{out} is an input, and stays. fix: name another output")
+    if out.exists() and not out.is_dir() and not (out.is_file() and _begins(out, head)):
+        raise XmgError(f"{out} is not what this command writes, and stays. fix: another output")
+    check_free([out], overwrite)
+
+
+def _begins(path: Path, head: bytes) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(head)) == head
+
+
 @contextmanager
 def appearing(path: Path) -> Iterator[BinaryIO]:
     """Open a file that appears at `path` when the block is left in good order, and whole.

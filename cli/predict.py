@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from xmg.cache.errors import XmgError
 from xmg.cli.console import hints, say
 from xmg.cli.escaping import shown
 from xmg.cli.extracting import check_there
@@ -60,15 +59,13 @@ def predict(
 
     Example: xmg predict runs/sounds labelled/ unlabelled/ -o answers.csv
     """
-    from xmg.cache.outputs import check_free
+    from xmg.cache.outputs import check_own
     from xmg.engine.predict.calibration import check_coverage
     from xmg.engine.predict.classifier import CrossModalClassifier
     from xmg.engine.predict.model import check_features, load_model
-    from xmg.engine.predict.table import fit_on, labelled_rows, write_answers
+    from xmg.engine.predict.table import COLUMNS, fit_on, labelled_rows, write_answers
 
-    if out.suffix.lower() != ".csv":
-        raise XmgError(f"{out} does not end in .csv. fix: -o {out.with_suffix('.csv')}")
-    check_free([out], overwrite)
+    check_own(out, ".csv", ",".join(COLUMNS).encode(), overwrite, [labelled, inputs])
     check_coverage(coverage)
     check_there([labelled, inputs])
     say_unfinished(model)

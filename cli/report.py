@@ -33,10 +33,11 @@ def report(
 
     Example: xmg report runs/sounds --source-data photos/ --target-data esc50/
     """
-    from xmg.cache.outputs import appearing, check_free
+    from xmg.cache.outputs import appearing, check_own
+    from xmg.engine.pages.render import HEAD
 
     page = out or folder / "report.html"
-    check_free([page], overwrite)
+    check_own(page, ".html", HEAD, overwrite)
     text = _page(folder, parse_shots(shots), source_data, target_data, allow_outside)
     with appearing(page) as file:
         file.write(text.encode("utf-8", "replace"))

@@ -62,17 +62,19 @@ def retrieve(
     Example: xmg retrieve runs/speech "Deutschland, Frankreich" --from source
     """
     from xmg.cache import FeatureFile
-    from xmg.cache.outputs import appearing, check_free
+    from xmg.cache.outputs import appearing, check_own
     from xmg.cli.asking import ask
     from xmg.engine.analysis.lookup import Answer, look_up, other
     from xmg.engine.analysis.retrieval import open_aligned
+    from xmg.engine.pages.render import HEAD
     from xmg.engine.pages.retrieve_page import retrieve_page
 
     if side not in {None, *_SIDES}:
         raise typer.BadParameter(f"--from is source or target, not {side!r}")
     if out is None and (source_data or target_data):
         raise typer.BadParameter("data are shown on a page. fix: name one by -o page.html")
-    check_free([out] if out else [], overwrite)
+    if out:
+        check_own(out, ".html", HEAD, overwrite, queries)
     show = shower(run, source_data, target_data, allow_outside)
     aligned = open_aligned(run)
     asked = ask(aligned, queries, side, Loading(encoder, weights, device))

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from xmg import __version__
 
+HEAD: Final = b"<!DOCTYPE html>"  # how every page begins
 _UNSEEN: Final = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, and what turns the order of letters
 _KEPT: Final = frozenset("\n\t\u200c\u200d\ufe0f")  # joiners belong to scripts and emoji
 

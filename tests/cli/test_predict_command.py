@@ -165,6 +165,15 @@ def test_features_are_never_the_output(xmg, folder, tmp_path):
         "predict", folder / "run", features, features, "-o", features, "--overwrite"
     )
     assert status == 1 and "does not end in .csv" in err
+    manifest, answers = folder / "target.csv", tmp_path / "a.csv"
+    text = manifest.read_text()
+    for inputs, reason in ((manifest, "is an input"), (features, "is not what this command")):
+        words = ("predict", folder / "run", features, inputs, "-o", manifest, "--overwrite")
+        status, _, err = xmg(*words)
+        assert status == 1 and reason in err and manifest.read_text() == text
+    assert xmg("predict", folder / "run", features, features, "-o", answers)[0] == 0
+    words = ("predict", folder / "run", features, features, "-o", answers)
+    assert xmg(*words)[0] == 1 and xmg(*words, "--overwrite")[0] == 0
     assert len(FeatureFile(features)) == 150
 
 

@@ -87,12 +87,24 @@ def test_no_pair_is_of_a_new_class(xmg, tmp_path):
     assert "no pair of source.h5 and t.h5" in page.text and "fix: " in page.text
 
 
-def test_a_page_is_not_lost(xmg, strong):
+def test_a_page_is_not_lost(xmg, strong, tmp_path):
     run, *_ = strong
     page = run / "report.html"
-    page.write_text("mine")
+    page.write_text("<!DOCTYPE html>mine")
     status, _, err = xmg("report", run)
-    assert status == 1 and "exists. fix: --overwrite" in err and page.read_text() == "mine"
+    assert status == 1 and "exists. fix: --overwrite" in err and page.read_text().endswith("mine")
+    page.write_text("mine")
+    for words in ((), ("--overwrite",)):
+        status, _, err = xmg("report", run, *words)
+        assert status == 1 and "is not what this command writes, and stays" in err
+    assert page.read_text() == "mine"
+    page.unlink()
+    status, _, err = xmg("report", run, "-o", tmp_path / "features.h5", "--overwrite")
+    assert status == 1 and f"fix: -o {tmp_path / 'features.html'}" in err
+    (tmp_path / "features.h5").write_bytes(b"features")
+    page.symlink_to(tmp_path / "features.h5")
+    assert xmg("report", run, "--overwrite")[0] == 1
+    assert page.read_bytes() == b"features"
     page.unlink()
 
 

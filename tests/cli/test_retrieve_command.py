@@ -177,6 +177,20 @@ def test_a_page_shows_the_query_text(xmg, run, words, tmp_path):
     assert "row 3 <b>x</b>" in found.text and len(found.all("blockquote")) == 1
 
 
+def test_only_pages_are_replaced(xmg, run, words, tmp_path):
+    page = tmp_path / "q.html"
+    page.write_text("<!DOCTYPE html>row 3")
+    words = ("--from", "source", "-o", page, "--overwrite")
+    status, _, err = xmg("retrieve", run, page, *words)
+    assert status == 1 and "is an input, and stays" in err
+    page.write_text("mine")
+    status, _, err = xmg("retrieve", run, "id00003", *words)
+    assert status == 1 and "is not what this command writes, and stays" in err
+    assert page.read_text() == "mine"
+    status, _, err = xmg("retrieve", run, "row " * 9999, *words[:-2], tmp_path / "a.h5")
+    assert status == 1 and "does not end in .html" in err
+
+
 def test_refusals(xmg, run, words, tmp_path):
     status, _, err = xmg("retrieve", run, "id00000", "elsewhere")
     assert status == 1 and "fix: --from source or --from target" in err
