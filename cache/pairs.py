@@ -1,7 +1,6 @@
 """Which source rows go with which target rows: strong pairs by id, weak pairs by concept."""
 
 import csv
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from xmg.cache.errors import XmgError
 from xmg.cache.names import closest
 from xmg.cache.read import FeatureFile, decode
+from xmg.cache.toml import read_toml
 
 Rows = npt.NDArray[np.int64]
 _IDS = ("source_id", "target_id")
@@ -143,12 +143,7 @@ def read_concepts(path: Path) -> Concepts:
 
     Raises XmgError where it is missing, is not TOML, or a concept lacks a side.
     """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise XmgError(f"no concepts file at {path}") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise XmgError(f"{path} is not a readable TOML file: {error}") from error
+    document = read_toml(path, "concepts file")
     _refuse_others(path, "", document, ("concept", *_PARTS))
     table = document.get("concept")
     if not isinstance(table, dict) or not table:

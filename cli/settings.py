@@ -1,13 +1,12 @@
 """The settings of a command: a TOML file, and options that win over it."""
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from xmg.cache.errors import XmgError
+from xmg.cache.toml import read_toml
 
 if TYPE_CHECKING:
     from xmg.engine.config import Config
@@ -22,7 +21,7 @@ def settings_of(
     """
     from xmg.engine.config import make_config
 
-    settings = _read_toml(file) if file else {}
+    settings = read_toml(file, "settings") if file else {}
     settings |= {name: value for name, value in options.items() if value is not None}
     for name in ("concepts", "pairs"):
         if settings.get(name):
@@ -30,10 +29,3 @@ def settings_of(
     if settings.get("concepts") and "sets" in settings:
         raise typer.BadParameter("`sets` is for strong pairs; concepts name the sets already")
     return make_config(**settings | {"source": source.resolve(), "target": target.resolve()})
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise XmgError(f"{path} is not a readable TOML file: {error}") from error

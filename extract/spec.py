@@ -1,6 +1,5 @@
 """Data sets to extract as a file that a person can read, and one of them as a value."""
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +15,7 @@ from pydantic import (
 
 from xmg.cache import XmgError
 from xmg.cache.names import closest
+from xmg.cache.toml import read_toml
 from xmg.cache.write import real_path
 from xmg.extract.encoders import check_encoder, load_encoder
 from xmg.extract.sources import LAYOUTS, open_source
@@ -124,12 +124,7 @@ def read_spec(path: Path, **instead: Any) -> list[Job]:
     Paths are beside the file. Raises XmgError naming the table and key of what is wrong: an
     unknown key, encoder or layout, data that is not there, two tables with one output.
     """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise XmgError(f"no spec at {path}. fix: check the path") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise XmgError(f"{path} is not a readable TOML file: {error}") from error
+    document = read_toml(path, "spec")
     try:
         spec = Spec.model_validate(document, context=path.parent)
     except ValidationError as error:

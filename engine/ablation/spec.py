@@ -1,7 +1,6 @@
 """An ablation as a file that a person can read: which rows, on what, how often."""
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -12,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from xmg.cache import FeatureFile, XmgError
 from xmg.cache.names import closest
+from xmg.cache.toml import read_toml
 from xmg.engine.ablation.cells import Cell
 from xmg.engine.ablation.lines import line_of
 from xmg.engine.config import FILES, Config, make_config
@@ -81,13 +81,7 @@ def read_spec(path: Path, here: bool = False, **instead: Any) -> Spec:
     Raises XmgError naming the line of what is wrong: an unknown system or setting, an empty axis, a
     value out of range, a row named twice.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        document = tomllib.loads(text)
-    except FileNotFoundError:
-        raise XmgError(f"no spec at {path}") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise XmgError(f"{path} is not a readable TOML file: {error}") from error
+    document, text = read_toml(path, "spec"), path.read_text(encoding="utf-8-sig")
     for key in FILES:
         if isinstance(document.get(key), str):
             document[key] = (Path() if here else path.parent) / document[key]

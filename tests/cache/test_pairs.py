@@ -111,11 +111,23 @@ def test_concepts_that_cannot_be_read(tmp_path, text, message):
 
 
 def test_concepts_of_another_encoding_and_missing_ones(tmp_path):
-    (tmp_path / "latin.toml").write_bytes(b"# gr\xf6\xdfe")
-    with pytest.raises(XmgError, match="not a readable TOML"):
-        read_concepts(tmp_path / "latin.toml")
+    for code in ("latin-1", "utf-16"):
+        (tmp_path / "latin.toml").write_text("# größe", code)
+        with pytest.raises(XmgError, match=r"not a readable TOML .* fix: save it as UTF-8"):
+            read_concepts(tmp_path / "latin.toml")
     with pytest.raises(XmgError, match="no concepts file at"):
         read_concepts(tmp_path / "absent.toml")
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    (tmp_path / "notepad.toml").write_text(CONCEPTS.replace("\n", "\r\n"), "utf-8-sig", newline="")
+    assert read_concepts(tmp_path / "notepad.toml").test == ["cow"]
+
+
+def test_nothing_is_too_deep(tmp_path):
+    (tmp_path / "deep.toml").write_text("a = " + "[" * 9999)
+    with pytest.raises(XmgError, match="not a readable TOML"):
+        read_concepts(tmp_path / "deep.toml")
 
 
 def test_an_unknown_class_gets_the_closest_named(tmp_path, modalities):

@@ -210,7 +210,7 @@ def test_meta_train_names_what_is_wrong(xmg, features, tmp_path):
 
 def config(tmp_path, text):
     path = tmp_path / "config.toml"
-    path.write_text(text)
+    path.write_text(text, "utf-8-sig")  # as Notepad does
     return path
 
 

@@ -107,7 +107,7 @@ def test_a_batch_of_tasks_is_of_their_own_numbers(tmp_path, files):
     ("settings", "solvers"),
     [
         ({}, {"align": "direct", "classify": "direct"}),
-        ({"optimizer": "sgd", "k_shot": 1}, {"align": "direct", "classify": "span"}),
+        ({"optimizer": "sgd", "solver": "span"}, {"align": "span", "classify": "span"}),
         ({"solver": "batched"}, {"align": "batched", "classify": "batched"}),
     ],
 )

@@ -82,6 +82,12 @@ def test_what_is_wrong_is_named(spec, text, message):
     assert str(error.value).startswith(str(path))
 
 
+def test_a_byte_order_mark_is_no_text(spec):
+    path = spec(GOOD)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(read_spec(path)) == 1
+
+
 def test_a_missing_spec(tmp_path):
     with pytest.raises(XmgError, match="no spec at"):
         read_spec(tmp_path / "none.toml")

@@ -113,6 +113,13 @@ def test_a_reference_that_is_no_row(spec, tmp_path):
         read_spec(spec(rows + '[settings]\nlos = "sigmoid"'))
 
 
+def test_a_byte_order_mark_is_no_text(spec):
+    path = spec('systems = ["croma"]\n[settings]\nlos = 3')
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    with pytest.raises(XmgError, match="line 5: "):
+        read_spec(path)
+
+
 def test_a_missing_spec(tmp_path):
     with pytest.raises(XmgError, match="no spec at"):
         read_spec(tmp_path / "none.toml")
