@@ -119,7 +119,8 @@ def _read_npy(
     if table is None and beside.is_file():
         tell(f"ids and labels are from {beside}")
         table = beside
-    columns = read_columns(table) if table else None
+    names = id_column or "id", label_column or "label"
+    columns = read_columns(table, names) if table else None
     if columns is None and (id_column or label_column):
         raise typer.BadParameter("--id-column and --label-column need --table ROWS.csv")
     return read_npy(path, columns, id_column=id_column, label_column=label_column)

@@ -17,13 +17,15 @@ def read_text(content: Content) -> str:
         raise RejectError(f"expected a text, got {type(content).__name__}")
     try:
         text = content if isinstance(content, str) else _read(content)
-        text.encode()
+        n_bytes = len(text.encode())
     except OSError as error:
         raise RejectError(f"cannot open: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise RejectError(f"not UTF-8 text: {error.reason} at byte {error.start}") from error
     except UnicodeEncodeError as error:  # JSON can spell half a character
         raise RejectError(f"not a text: half a character at {error.start}") from error
+    if n_bytes > _LARGEST:
+        raise RejectError(f"larger than {_LARGEST >> 20} MiB")
     if "\0" in text:
         raise RejectError("not a text: it holds NUL; UTF-16 is to be converted to UTF-8")
     if not text.strip():

@@ -3,7 +3,8 @@
 import csv
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import cache, partial
 from pathlib import Path
@@ -19,6 +20,7 @@ _CONTENT: Final[Mapping[Modality, tuple[str, ...]]] = {
     "audio": ("path", "audio", "file", "filename"),
     "text": ("text", "path"),
 }
+_LONGEST: Final = (1 << 31) - 1  # letters of a field: `read_text` says which text is too long
 Columns = dict[str, list[str]]
 
 
@@ -41,8 +43,9 @@ def open_manifest(
     an id that occurs twice, or a path that leads out of the manifest's folder, links resolved,
     unless `allow_outside`.
     """
-    columns = read_columns(file)
-    content = _content_column(file, columns, modality, content_column)
+    names = {id_column or "id", label_column or "label"}
+    columns = read_columns(file, names)
+    content = content_column or _content_column(file, columns, modality, names)
     label = label_column or ("label" if "label" in columns else None)
     key = id_column or ("id" if "id" in columns else None)
     is_path = modality != "text" or content == "path"
@@ -57,16 +60,19 @@ def open_manifest(
     return Source(file.stem, Samples(ids, labels, get), others)
 
 
-def read_columns(file: Path) -> Columns:
+def read_columns(file: Path, names: Collection[str] = ("id", "label")) -> Columns:
     """Read a .csv, .tsv or .jsonl file as name -> values, all text; a gap is "".
 
-    Raises XmgError where the file cannot be read, a row is malformed, or there are no rows.
+    names: columns of names, which JSON lists and objects are not. Raises XmgError where the file
+    cannot be read, a row is malformed, or there are no rows.
     """
     columns: Columns = {}
     n_rows = 0
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
-            for row in _jsonl(file, lines) if file.suffix == ".jsonl" else _table(file, lines):
+            for row in (
+                _jsonl(file, lines, names) if file.suffix == ".jsonl" else _table(file, lines)
+            ):
                 for name, value in row.items():
                     if name not in columns:
                         columns[name] = [""] * n_rows
@@ -74,10 +80,13 @@ def read_columns(file: Path) -> Columns:
                 n_rows += 1
                 for values in columns.values():
                     values.extend([""] * (n_rows - len(values)))
-    except (OSError, UnicodeDecodeError) as error:
-        raise XmgError(f"cannot read {file} as UTF-8 text: {error}") from error
+    except UnicodeDecodeError as error:
+        raise XmgError(f"cannot read {file} as UTF-8: {error}. fix: save it as UTF-8") from error
+    except OSError as error:
+        raise XmgError(f"cannot read {file}: {error.strerror or error}") from error
     if not n_rows:
-        raise XmgError(f"{file} has no rows below its header")
+        what = "has no rows below its header" if file.stat().st_size else "is empty"
+        raise XmgError(f"{file} {what}. fix: add a row for each input")
     if not columns:
         raise XmgError(f'{file} names no column: its rows are empty. fix: {{"path": ...}} a line')
     return columns
@@ -94,17 +103,18 @@ def pick(file: Path, columns: Columns, name: str) -> list[str]:
     )
 
 
-def _content_column(file: Path, columns: Columns, modality: Modality, named: str | None) -> str:
-    if named:
-        return named
+def _content_column(file: Path, columns: Columns, modality: Modality, names: set[str]) -> str:
+    """The column of contents by its name; raises XmgError with the likeliest that is no name."""
     wanted = _CONTENT[modality]
     found = [name for name in wanted if name in columns]
     if found:
         return found[0]
     close = [match for name in wanted for match in get_close_matches(name, columns, 1)]
+    likely = [name for name in (*close, *columns) if name not in names]
     raise XmgError(
         f"{file} has no column {' or '.join(map(repr, wanted))} for {modality} content; its "
-        f"columns are {', '.join(columns)}.\nfix: --content-column {(close or list(columns))[0]}"
+        f"columns are {', '.join(columns)}.\n"
+        f"fix: {f'--content-column {likely[0]}' if likely else f'add a column {wanted[0]}'}"
     )
 
 
@@ -166,23 +176,53 @@ def _content(folder: Path | None, values: Sequence[str], row: int) -> Content:
 def _table(file: Path, lines: TextIO) -> Iterator[dict[str, str]]:
     """Rows of a CSV or TSV. strict: a stray quote must not swallow the rows after it."""
     reader = csv.reader(lines, "excel-tab" if file.suffix == ".tsv" else "excel", strict=True)
+    begun = 1  # line
     try:
-        header = next(reader, [])
-        if len(set(header)) < len(header):
-            raise XmgError(f"{file} names a column twice: {', '.join(header)}")
-        for fields in reader:
-            if len(fields) > len(header):
-                raise XmgError(
-                    f"{file}, line {reader.line_num}: {len(fields)} fields, the header has "
-                    f"{len(header)}. fix: quote a field that holds the separator"
-                )
-            if fields:
-                yield dict(zip(header, fields, strict=False))
+        with _long_fields():
+            header = next(reader, [])
+            _check_header(file, header)
+            begun = reader.line_num + 1
+            for fields in reader:
+                if fields and len(fields) != len(header):
+                    raise XmgError(_other_length(f"{file}, line {begun}", fields, header))
+                if fields:
+                    yield dict(zip(header, fields, strict=True))
+                begun = reader.line_num + 1
     except csv.Error as error:
-        raise XmgError(f"{file}, line {reader.line_num}: {error}") from error
+        raise XmgError(
+            f"{file}, line {begun}: a quote that opens at about here does not end well ({error}). "
+            "fix: close it, and double a quote inside of quotes"
+        ) from error
 
 
-def _jsonl(file: Path, lines: Iterable[str]) -> Iterator[dict[str, str]]:
+@contextmanager
+def _long_fields() -> Iterator[None]:
+    former = csv.field_size_limit(_LONGEST)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(former)
+
+
+def _check_header(file: Path, header: Sequence[str]) -> None:
+    if len(set(header)) < len(header):
+        raise XmgError(f"{file} names a column twice: {', '.join(header)}")
+    found = next((c for c in ";\t," if len(header) == 1 and c in header[0]), None)
+    if found:
+        raise XmgError(
+            f"{file} has one column, {header[0]!r}: its separator seems to be {found!r}. "
+            "fix: save it with commas, or as .tsv with tabs"
+        )
+
+
+def _other_length(where: str, fields: Sequence[str], header: Sequence[str]) -> str:
+    more = len(fields) > len(header)
+    fix = "quote a field that holds the separator" if more else "leave a gap empty: a,,c"
+    n_fields = f"{len(fields)} field{'s' * (len(fields) > 1)}"
+    return f"{where}: {n_fields}, the header has {len(header)}. fix: {fix}"
+
+
+def _jsonl(file: Path, lines: Iterable[str], names: Collection[str]) -> Iterator[dict[str, str]]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -192,6 +232,9 @@ def _jsonl(file: Path, lines: Iterable[str]) -> Iterator[dict[str, str]]:
             raise XmgError(f"{file}, line {number} is not JSON: {error}") from error
         if not isinstance(row, dict):
             raise XmgError(f"{file}, line {number} is not a JSON object")
+        for name in names:
+            if isinstance(row.get(name), list | dict):
+                raise XmgError(f"{file}, line {number}: {name!r} is {row[name]!r}. fix: one text")
         yield {name: _text(value) for name, value in row.items()}
 
 

@@ -1,3 +1,4 @@
+import csv
 import json
 from pathlib import Path
 
@@ -5,9 +6,10 @@ import pytest
 
 from xmg.cache import XmgError, decode
 from xmg.extract.encoders import load_encoder
+from xmg.extract.encoders.text_file import read_text
 from xmg.extract.pipeline import extract
 from xmg.extract.sources import open_manifest
-from xmg.extract.types import Sample
+from xmg.extract.types import RejectError, Sample
 
 
 def write(path: Path, text: str) -> Path:
@@ -139,16 +141,39 @@ def test_no_content_column(tmp_path):
     ("name", "text", "reason"),
     [
         ("m.csv", "path,label\na.wav,dog,extra\n", "line 2: 3 fields, the header has 2"),
-        ("m.csv", 'path\n"a"b.wav\n', "line 2: "),
-        ("m.csv", 'path\n"a.wav\n', "unexpected end"),
+        (
+            "m.csv",
+            "path,label\n\na.wav,dog\nb.wav\n",
+            "line 4: 1 field, the header has 2. fix: leave",
+        ),
+        ("m.csv", 'path,label\n"a\nb.wav"\n', "line 2: 1 field,"),
+        ("m.csv", 'path\n"a"b.wav\n', "line 2: a quote .* fix: close it"),
+        (
+            "m.csv",
+            'path\nc.wav\n"a.wav\n\n\n',
+            "line 3: a quote .*unexpected end.* fix: close it",
+        ),
+        (
+            "m.csv",
+            "path;label\na.wav;a, b\n",
+            "'path;label': its separator seems to be ';'. fix: save",
+        ),
+        ("m.tsv", "path,label\na.wav,dog\n", "its separator seems to be ','"),
         ("m.csv", "path,path\na,b\n", "names a column twice"),
         ("m.csv", "path,label\n", "no rows"),
-        ("m.csv", "", "no rows"),
+        ("m.csv", "", "m.csv is empty. fix: "),
+        ("m.jsonl", "", "m.jsonl is empty. fix: "),
         ("m.csv", "path\na.wav\na.wav\n", "rows 1 and 2 share the id 'a.wav'"),
         ("m.csv", "id,path\n,a.wav\n", "row 1 has an empty id"),
         ("m.jsonl", '{"path": "a"}\n{"path"\n', "line 2 is not JSON"),
         ("m.jsonl", "[1]\n", "line 1 is not a JSON object"),
         ("m.jsonl", "{}\n{}\n", "names no column"),
+        (
+            "m.jsonl",
+            '{"path": "a"}\n\n{"path": "b", "label": ["x"]}',
+            r"line 3: 'label' is \['x'\]",
+        ),
+        ("m.jsonl", '{"path": "a", "id": {"x": 1}}', "line 1: 'id' is {'x': 1}. fix: one text"),
     ],
 )
 def test_malformed(tmp_path, name, text, reason):
@@ -157,9 +182,28 @@ def test_malformed(tmp_path, name, text, reason):
 
 
 def test_not_utf8(tmp_path):
-    (tmp_path / "m.csv").write_bytes(b"path\ncaf\xe9.wav\n")
-    with pytest.raises(XmgError, match=r"cannot read .* as UTF-8"):
-        open_manifest(tmp_path / "m.csv", "audio")
+    for code in ("latin-1", "utf-16"):
+        (tmp_path / "m.csv").write_text("path\ncafé.wav\n", code)
+        with pytest.raises(XmgError, match=r"cannot read .* as UTF-8: .* fix: save it as UTF-8"):
+            open_manifest(tmp_path / "m.csv", "audio")
+
+
+def test_names_of_content_are_no_names_of_rows(tmp_path):
+    with pytest.raises(XmgError, match="fix: add a column text"):
+        open_manifest(write(tmp_path / "m.csv", "id,label\n1,dog\n"), "text")
+    with pytest.raises(XmgError, match="fix: --content-column words"):
+        open_manifest(write(tmp_path / "n.csv", "key,words\n1,dog\n"), "text", id_column="key")
+
+
+def test_texts_of_any_length(tmp_path):
+    before = csv.field_size_limit()
+    long, longest = "a b " * 50_000, "é" * (1 << 23) + "é"
+    file = write(tmp_path / "m.csv", f"id,text\n1,{long}\n2,{longest}\n3,{longest[:-1]}\n")
+    first, second, third = open_manifest(file, "text").samples
+    assert read_text(first.content) == long and len(read_text(third.content)) == 1 << 23
+    with pytest.raises(RejectError, match="larger than 16 MiB"):
+        read_text(second.content)
+    assert csv.field_size_limit() == before
 
 
 def test_real_emoji_are_pairs(real):
