@@ -47,8 +47,8 @@ class Task:
     """Where one task ended.
 
     gradient: FOMAML's (Finn, Abbeel, Levine, arXiv:1703.03400, first order), else empty: that of
-    the loss where the task ended, on pairs and negatives of a further step and on queries, added
-    over the stages.
+    the loss where the task ended, on the rows of a further step and on queries, added over the
+    stages. Where steps read all pairs and their own negatives, the further one reads the same.
     """
 
     theta: Theta
