@@ -41,7 +41,6 @@ def write_draft(out: Path, draft: Draft, *, overwrite: bool, notify: Notify) -> 
     A file with the same fingerprint is returned as it is. Raises XmgError where `out` holds
     other features and overwrite is false, or is no feature file.
     """
-    check_no_folder(out)
     check_replaceable(out)
     former = None if overwrite else former_file(out)
     if former:
@@ -67,7 +66,8 @@ def check_no_folder(out: Path) -> None:
 
 
 def check_replaceable(out: Path) -> None:
-    """Raise XmgError where an output is a file of another kind, which nothing may replace."""
+    """Raise XmgError where an output is a folder, or of another kind, which nothing may replace."""
+    check_no_folder(out)
     if out.exists() and not is_hdf5(out):
         raise XmgError(f"{out} is no feature file, and stays. fix: name another output")
 
@@ -90,7 +90,7 @@ def kept(out: Path, former: FeatureFile, notify: Notify) -> FeatureFile:
 
 
 def _refuse(former: FeatureFile, draft: Draft) -> None:
-    fix = "--overwrite, or another output"
+    fix = "--overwrite (from Python overwrite=True), or another output"
     refuse_others(former, draft.spec, draft.dtype, fix)
     found = changes(former, draft.listing)
     raise XmgError(f"{former.path} holds other features: {found}.\nfix: {fix}")

@@ -29,10 +29,13 @@ def each(
 
     One that fails is reported and the others go on; then raises XmgError that names the failed.
     """
+    from xmg.cache.outputs import check_replaceable
+
     failed, loaded = [], None
     for job in jobs:
         try:
             check_there(job.data)  # before weights are fetched
+            check_replaceable(job.out)
             if loaded is None or job.model_dump(include=_LOADS) != loaded[0]:
                 with hints.status(f"loading {job.encoder}"):
                     loaded = job.model_dump(include=_LOADS), job.load(trust_remote_code)

@@ -36,9 +36,9 @@ class Asked:
 
         Raises XmgError where `out` holds something else that `existing` does not give up.
         """
+        check_replaceable(self.out)
         former = None if self.existing == "overwrite" else former_file(self.out)
         if former is None:
-            check_replaceable(self.out)
             return None, False
         if former.fingerprint == fingerprint(self.spec, self.listing, self.dtype):
             return former, not (self.existing == "update" and former.rejects)

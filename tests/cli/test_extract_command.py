@@ -86,6 +86,19 @@ def test_one_that_fails_does_not_keep_the_others(xmg, folder):
     assert f"error: 1 of 4 data sets failed: {folder / 'empty.h5'}" in err
 
 
+def test_what_is_no_feature_file_stays(xmg, folder, monkeypatch):
+    monkeypatch.setattr(spec, "load_encoder", None)  # said before anything is loaded
+    before = (folder / "a.csv").read_text()
+    for out in (folder / "a.csv", "/dev/null"):
+        for words in ((), ("--overwrite",), ("--dry-run",)):
+            status, _, err = xmg(
+                "extract", folder / "a.csv", "-e", "char-ngrams", "-o", out, *words
+            )
+            assert status == 1 and f"{out} is no feature file, and stays. fix: name another" in err
+            assert "--overwrite" not in err
+    assert (folder / "a.csv").read_text() == before
+
+
 def test_a_spec_is_checked_before_anything_runs(xmg, folder):
     spec = folder / "sets.toml"
     spec.write_text(spec.read_text() + table("a.csv", "char-ngrm", "c.h5"))

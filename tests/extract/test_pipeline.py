@@ -183,7 +183,7 @@ def test_other_features_are_not_overwritten(tmp_path, source, encoder, dtype, re
 
 def test_an_output_that_is_no_feature_file(tmp_path):
     (tmp_path / "a.h5").write_text("precious notes")
-    with pytest.raises(XmgError, match="--overwrite"):
+    with pytest.raises(XmgError, match="is no feature file, and stays"):
         extract(numbers(3), Counting(), tmp_path / "a.h5")
     assert (tmp_path / "a.h5").read_text() == "precious notes"
 
