@@ -12,6 +12,8 @@ import numpy.typing as npt
 from xmg.cache.errors import XmgError
 
 _MOST_BYTES: Final = 60_000  # HDF5 puts 64 KiB into one attribute
+_SHOWN: Final = 4  # values that differ
+_LETTERS: Final = 60  # of each
 Contents = npt.NDArray[np.uint64]  # (N, 2): 128 bits of digest for each input
 
 
@@ -108,10 +110,17 @@ def meaning(spec: FeatureSpec) -> dict[str, Any]:
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """Name each value that differs, such as `dtype is "float16", would be "float32"`."""
+    """Name the first values that differ, such as `dtype is "float16", would be "float32"`."""
     left, right = _flat(found), _flat(wanted)
     keys = [key for key in sorted(left | right) if left.get(key) != right.get(key)]
-    return "; ".join(f"{k} is {left.get(k)}, would be {right.get(k)}" for k in keys)
+    said = [f"{k} is {_cut(left.get(k))}, would be {_cut(right.get(k))}" for k in keys[:_SHOWN]]
+    more = [f"and {len(keys) - _SHOWN} more"] if len(keys) > _SHOWN else []
+    return "; ".join([*said, *more])
+
+
+def _cut(value: str | None) -> str:
+    text = str(value)
+    return text if len(text) <= _LETTERS else f"{text[:_LETTERS]}..."
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, str]:
@@ -127,7 +136,7 @@ def _check_ids(ids: Sequence[str]) -> None:
     seen: set[str] = set()
     for name in ids:
         if name in seen:
-            raise XmgError(f"the id {name!r} occurs twice; ids must be unique")
+            raise XmgError(f"the id {name!r} occurs twice. fix: make ids unique")
         seen.add(name)
 
 

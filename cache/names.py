@@ -28,6 +28,19 @@ def closest(name: str, known: Sequence[str]) -> str:
     return f"; the closest is {ascii(found[0]) if alike else repr(found[0])}"
 
 
+def check_ids(where: str, ids: Sequence[str]) -> None:
+    """Raise XmgError with the rows of a table in which an id is empty, or occurs twice."""
+    rows: dict[str, int] = {}
+    for row, name in enumerate(ids, start=1):
+        if not name:
+            raise XmgError(f"{where}: row {row} has an empty id. fix: fill it, or --id-column NAME")
+        if rows.setdefault(name, row) != row:
+            raise XmgError(
+                f"{where}: rows {rows[name]} and {row} share the id {name!r}. "
+                f"fix: make ids unique, or name another column with --id-column"
+            )
+
+
 def _plain(name: str) -> str:
     return unicodedata.normalize("NFKC", name).strip()
 

@@ -176,8 +176,8 @@ class FeatureWriter:
         free = status.f_bavail * status.f_frsize
         if wanted > free:
             raise XmgError(
-                f"{self.path} needs {wanted / 1e9:,.1f} GB, and its disk has {free / 1e9:,.1f} GB "
-                "free. fix: free some, or name an output on another disk"
+                f"{self.path} needs {_size(wanted)}, and its disk has {_size(free)} free. "
+                "fix: free some, or name an output on another disk"
             )
 
     def _finish(self) -> None:
@@ -202,6 +202,12 @@ class FeatureWriter:
         if empty and not lock.is_shared(self.folder / "workers"):
             disk.remove_folder(self.folder)
         self._lock.release()
+
+
+def _size(n_bytes: int) -> str:
+    """Such as `1.5 MB`."""
+    power = min((len(str(n_bytes)) - 1) // 3, 4)
+    return f"{n_bytes / 1000**power:.{min(power, 1)}f} {('bytes', 'kB', 'MB', 'GB', 'TB')[power]}"
 
 
 def sweep(path: Path, made_of: str) -> None:

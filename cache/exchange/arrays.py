@@ -1,7 +1,7 @@
 """Features that other programs made, as a feature file."""
 
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypedDict, Unpack
@@ -62,15 +62,16 @@ def from_arrays(
     features: Array | Sequence[Array] | Rows,
     *,
     encoder: str | FeatureSpec,
-    ids: Sequence[str] | Sequence[int] | None = None,
-    labels: Sequence[str | None] | Sequence[int] | Array | None = None,
+    ids: Iterable[str] | Iterable[bytes] | Iterable[int] | None = None,
+    labels: Iterable[str | None] | Iterable[int] | None = None,
     classes: Sequence[str] | None = None,
     columns: Mapping[str, Sequence[str]] | None = None,
     **options: Unpack[Options],
 ) -> FeatureFile:
     """Write features that you have to the feature file `path`, and open it.
 
-    features: (N, D) float16, float32 or float64, or a sequence of N arrays (T_i, D).
+    features: (N, D) float16, float32 or float64, or a sequence of N arrays (T_i, D); or tensors of
+    torch, bfloat16 too.
     encoder: the name of what made them, or a FeatureSpec that says all that is known.
     ids: N unique texts; by default row numbers. labels: N class names, None = unlabelled; or
     with `classes` (C names) N integers in 0, ..., C - 1, or -1 = unlabelled. columns: further
@@ -91,8 +92,8 @@ def from_arrays(
         raise TypeError(f"from_arrays has no argument {min(unknown)!r}")
     if dtype not in FEATURE_DTYPES:
         raise XmgError(f"dtype must be one of {FEATURE_DTYPES}, got {dtype!r}")
-    names = _texts("ids", range(rows.n) if ids is None else ids, rows.n)
-    kinds = _labels([None] * rows.n if labels is None else labels, classes, names)
+    names = _texts("ids", range(rows.n) if ids is None else list(ids), rows.n)
+    kinds = _labels([None] * rows.n if labels is None else list(labels), classes, names)
     texts = {name: _texts(name, values, rows.n) for name, values in (columns or {}).items()}
     Listing(names, kinds, texts)  # what is wrong with them is said before all rows are read
     listing = Listing(names, kinds, texts, _digests(rows, dtype))
@@ -111,8 +112,8 @@ def rows_of(features: Array | Sequence[Array]) -> Rows:
     Raises XmgError for other shapes, for other dtypes than floats, and where there is no row.
     """
     if hasattr(features, "ndim"):
-        return _dense(np.asarray(features))
-    parts = [np.asarray(part) for part in features]
+        return _dense(_array(features))
+    parts = [_array(part) for part in features]
     if not parts:
         raise XmgError("the features have no row")
     for row, part in enumerate(parts):
@@ -124,6 +125,14 @@ def rows_of(features: Array | Sequence[Array]) -> Rows:
         check_dtype(f"features[{row}]", part.dtype)
     dtype = np.result_type(*{part.dtype.newbyteorder("=") for part in parts})
     return Rows(len(parts), parts[0].shape[1], dtype.name, True, lambda: _runs(parts))
+
+
+def _array(features: Any) -> Array:
+    """As NumPy has it; a tensor from where it is, and in float32 where NumPy lacks its dtype."""
+    if hasattr(features, "detach"):
+        features = features.detach().cpu()
+        features = features.float() if str(features.dtype) == "torch.bfloat16" else features
+    return np.asarray(features)
 
 
 def check_dtype(what: str, dtype: np.dtype[Any]) -> None:
@@ -208,7 +217,7 @@ def _spec(encoder: str | FeatureSpec, dataset: str | None, path: Path) -> Featur
 
 
 def _labels(
-    labels: Sequence[Any] | Array, classes: Sequence[str] | None, ids: Sequence[str]
+    labels: Sequence[Any], classes: Sequence[str] | None, ids: Sequence[str]
 ) -> list[str | None]:
     """Class names, or None, of N rows."""
     _check_length("labels", labels, len(ids))
@@ -239,17 +248,29 @@ def _by_number(label: Any, classes: Sequence[str], name: str) -> str | None:
 
 
 def _texts(what: str, values: Sequence[Any] | range, n: int) -> list[str]:
-    """N texts; integers are written out."""
+    """N texts; integers are written out, and bytes are UTF-8."""
     _check_length(what, values, n)
-    for row, value in enumerate(values):
-        if not isinstance(value, str | int | np.integer):
-            raise XmgError(f"{what}[{row}] is {value!r}; needed is text")
-    return [str(value) for value in values]
+    texts = [_text(value) for value in values]
+    for row, text in enumerate(texts):
+        if text is None:
+            raise XmgError(f"{what}[{row}] is {values[row]!r}; needed is text")
+    return [str(text) for text in texts]
 
 
-def _check_length(what: str, values: Sequence[Any] | Array | range, n: int) -> None:
+def _text(value: Any) -> str | None:
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return None
+    return str(value) if isinstance(value, str | int | np.integer) else None
+
+
+def _check_length(what: str, values: Sequence[Any], n: int) -> None:
     if len(values) != n:
-        raise XmgError(f"there are {n:,} rows of features, and {len(values):,} {what}")
+        raise XmgError(
+            f"there are {n:,} rows of features, and {len(values):,} {what}. fix: one for each row"
+        )
 
 
 def _tell_nobody(message: str) -> None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from xmg.cache.errors import XmgError
 from xmg.cache.exchange.arrays import Block, Rows, Table
 from xmg.cache.identity import FeatureSpec
-from xmg.cache.names import chosen
+from xmg.cache.names import check_ids, chosen
 from xmg.cache.outputs import blocks_of, required_file
 from xmg.cache.read import FeatureFile, decode
 from xmg.cache.write import Notify
@@ -108,25 +108,24 @@ def read_arrow(
     label = chosen(str(path), names, label_column, "label")
     others = [name for name in names if name not in (key, label, features)]
     kept = [name for name in others if _is_text(pa, schema.field(name).type)]
+    for option, name in (("id", key), ("label", label)):
+        if name and not _is_text(pa, schema.field(name).type):
+            kind = schema.field(name).type
+            raise XmgError(f"{path}: {name!r} ({kind}) is no text. fix: --{option}-column NAME")
     if len(kept) < len(others):
         left = ", ".join(name for name in others if name not in kept)
         notify(f"left out, as no text: {left}")
     texts = _read_texts(pa, path, [name for name in (key, label, *kept) if name])
-    ids = texts[key] if key else None
+    ids = [name or "" for name in texts[key]] if key else None
+    if ids is not None:
+        check_ids(str(path), ids)
     return Table(
         _rows(pa, path, schema, features),
-        _all_there(path, key, ids) if key and ids is not None else None,
+        ids,
         [name or None for name in texts[label]] if label else None,
         {name: [value or "" for value in texts[name]] for name in kept},
         _spec(schema.metadata),
     )
-
-
-def _all_there(path: Path, column: str, ids: Sequence[str | None]) -> list[str]:
-    for row, name in enumerate(ids, start=1):
-        if not name:
-            raise XmgError(f"{path}: row {row} has no id in {column!r}. fix: --id-column NAME")
-    return [str(name) for name in ids]
 
 
 def _features_column(pa: Any, path: Path, schema: Any, wanted: str | None) -> str:
@@ -168,10 +167,13 @@ def _is_text(pa: Any, kind: Any) -> bool:
 
 
 def _read_texts(pa: Any, path: Path, names: Sequence[str]) -> dict[str, list[str | None]]:
+    """Columns as text; None where there is nothing, which pandas makes NaN."""
     texts: dict[str, list[str | None]] = {name: [] for name in names}
     for batch in _batches(pa, path, names, _BATCH_ROWS[False]):
         for name in names:
-            texts[name] += batch.column(name).cast(pa.string()).to_pylist()
+            column = batch.column(name)
+            gaps, text = column.is_null(nan_is_null=True), column.cast(pa.string())
+            texts[name] += pa.compute.if_else(gaps, None, text).to_pylist()
     return texts
 
 

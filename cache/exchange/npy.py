@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from xmg.cache.errors import XmgError
 from xmg.cache.exchange.arrays import Table, check_dtype, rows_of
-from xmg.cache.names import chosen
+from xmg.cache.names import check_ids, chosen
 from xmg.cache.outputs import blocks_of, required_file
 from xmg.cache.read import FeatureFile, decode
 
@@ -74,7 +74,15 @@ def read_npy(
     key = chosen(f"the table of {path}", columns, id_column, "id")
     label = chosen(f"the table of {path}", columns, label_column, "label")
     taken = {key, label, LENGTHS}
+    n_rows = len(next(iter(columns.values())))
+    if LENGTHS not in columns and n_rows != len(array):
+        raise XmgError(
+            f"{path} has {len(array):,} rows, and its table {n_rows:,}. "
+            "fix: a line below the header for each row, in the same order"
+        )
     features = _split(path, array, columns[LENGTHS]) if LENGTHS in columns else array
+    if key:
+        check_ids(f"the table of {path}", columns[key])
     return Table(
         rows_of(features),
         columns[key] if key else None,

@@ -138,9 +138,10 @@ class RowWriter:
         rows = _cast(raw, self._dtype)
         if _all_finite(rows):
             return rows
-        if np.isfinite(raw).all():
-            return Reject(f"values overflow {self._dtype.name}; extract with --dtype float32")
-        return Reject("the encoder gave NaN or infinite values")
+        if not np.isfinite(raw).all():
+            return Reject("NaN or infinite values among its features")
+        fix = "; --dtype float32 holds them" if _all_finite(_cast(raw, np.dtype("<f4"))) else ""
+        return Reject(f"values overflow {self._dtype.name}{fix}")
 
     def _check_shape(self, i: int, rows: npt.NDArray[Any]) -> None:
         if rows.ndim != 2 or rows.shape[1] != self.plan.dim or not len(rows):

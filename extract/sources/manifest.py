@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from xmg.cache import XmgError
+from xmg.cache.names import check_ids
 from xmg.extract.sources.samples import Samples
 from xmg.extract.types import Content, Modality, Source
 
@@ -53,7 +54,7 @@ def open_manifest(
     if is_path and not allow_outside:
         _check_inside(file, values)
     ids = pick(file, columns, key) if key else _own_ids(values, is_path)
-    _check_ids(file, ids)
+    check_ids(str(file), ids)
     labels = [v or None for v in pick(file, columns, label)] if label else [None] * len(values)
     get = partial(_content, file.parent if is_path else None, values)
     others = {name: v for name, v in columns.items() if name not in (key, content, label)}
@@ -122,18 +123,6 @@ def _own_ids(values: Sequence[str], is_path: bool) -> list[str]:
     """Ids from paths, or zero-padded row numbers, which also stand in for an empty path."""
     width = max(6, len(str(len(values))))
     return [v if is_path and v else f"{i:0{width}d}" for i, v in enumerate(values)]
-
-
-def _check_ids(file: Path, ids: Sequence[str]) -> None:
-    rows: dict[str, int] = {}
-    for row, name in enumerate(ids, start=1):
-        if not name:
-            raise XmgError(f"{file}: row {row} has an empty id. fix: fill it, or --id-column NAME")
-        if rows.setdefault(name, row) != row:
-            raise XmgError(
-                f"{file}: rows {rows[name]} and {row} share the id {name!r}. "
-                f"fix: make ids unique, or name another column with --id-column"
-            )
 
 
 def _check_inside(file: Path, paths: Iterable[str]) -> None:

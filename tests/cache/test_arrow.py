@@ -77,6 +77,15 @@ def test_columns_of_other_programs(tmp_path):
     assert read_arrow(path).ids is None and read_arrow(path).spec is None
 
 
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
+def test_what_pandas_lacks_is_no_class(tmp_path, kind):
+    gaps = np.array([1, np.nan, 2.5], kind)
+    path = parquet(tmp_path / "x.parquet", features=VECTORS, label=gaps, other=gaps)
+    file = imported(path, tmp_path / "a.h5")
+    assert file.class_names() == ["1", None, "2.5"]
+    assert decode(file.column("other")) == ["1", "", "2.5"]
+
+
 def test_a_stream_of_batches(tmp_path):
     schema = pa.schema([("features", pa.list_(pa.float32(), 2)), ("id", pa.string())])
     with pa.ipc.new_stream(tmp_path / "x.arrow", schema) as writer:
@@ -96,7 +105,14 @@ def test_a_stream_of_batches(tmp_path):
         ({"features": [None, None, [1.0]]}, {}, "2 have no features"),
         ({"features": pa.array([[], []], pa.list_(pa.float32()))}, {}, "no row has a vector"),
         ({"features": pa.array([], pa.list_(pa.float32(), 2))}, {}, "has no rows"),
-        ({"features": VECTORS, "id": ["a", None, "b"]}, {}, "row 2 has no id in 'id'"),
+        ({"features": VECTORS, "id": ["a", None, "b"]}, {}, "row 2 has an empty id. fix: "),
+        ({"features": VECTORS, "id": [1.0, np.nan, 2.0]}, {}, "row 2 has an empty id. fix: "),
+        ({"features": VECTORS, "id": ["a", "b", "a"]}, {}, "x.parquet: rows 1 and 3 share .* fix:"),
+        (
+            {"features": VECTORS, "label": [["a"]] * 3},
+            {},
+            "'label' .list.* is no text. fix: --label",
+        ),
         ({"features": VECTORS}, {"id_column": "featuers"}, "lacks the column 'featuers'; the clo"),
         ({"features": VECTORS}, {"features_column": "x"}, "lacks the column 'x'"),
     ],

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain import NAMES, read, tables, write
 
-from xmg.cache import XmgError, decode, from_arrays
+from xmg.cache import FeatureSpec, XmgError, decode, from_arrays
 from xmg.cache.exchange.arrow import read_arrow
 from xmg.cache.exchange.export import export
 from xmg.cache.exchange.npy import read_npy
@@ -179,6 +179,24 @@ def test_names_numbers_and_columns(tmp_path):
     assert a.classes == ["a", "b"] and decode(a.ids) == NAMES[:4]
 
 
+def test_ids_as_a_file_has_them_and_from_a_generator(tmp_path):
+    ids = make(tmp_path / "a.h5", ids=NAMES[:4]).ids
+    for i, form in enumerate((ids, list(ids), (name.decode() for name in ids))):
+        file = make(tmp_path / f"{i}.h5", ids=form, labels=iter("abab"))
+        assert decode(file.ids) == NAMES[:4] and file.class_names() == list("abab")
+
+
+def test_tensors(tmp_path):
+    torch = pytest.importorskip("torch")
+    tensor = torch.tensor(X, requires_grad=True)
+    for i, form in enumerate((tensor, tensor.bfloat16())):
+        np.testing.assert_array_equal(make(tmp_path / f"{i}.h5", form).features, X)
+        assert make(tmp_path / f"s{i}.h5", [form, form[:1]]).frames.tolist() == [
+            *X.tolist(),
+            [0, 1, 2],
+        ]
+
+
 def test_any_float_array_is_converted(tmp_path):
     forms = [X, X.astype("f8"), X.astype(">f4"), X.astype(">f8"), np.asfortranarray(X), X.tolist()]
     forms = [np.asarray(form, form.dtype if hasattr(form, "dtype") else "f4") for form in forms]
@@ -218,7 +236,8 @@ def test_other_arrays_are_refused(tmp_path, features, message):
     ("options", "message"),
     [
         ({"ids": list("abca")}, "'a' occurs twice"),
-        ({"ids": list("abc")}, "4 rows of features, and 3 ids"),
+        ({"ids": list("abc")}, r"4 rows of features, and 3 ids\. fix: one for each row"),
+        ({"ids": [b"a", b"\xff", b"c", b"d"]}, r"ids\[1\] is b'.xff'; needed is text"),
         ({"ids": ["a", None, "b", "c"]}, r"ids\[1\] is None; needed is text"),
         ({"ids": ["a", "b", "c", ""]}, "may not be empty"),
         ({"labels": ["a"]}, "4 rows of features, and 1 labels"),
@@ -249,7 +268,15 @@ def test_bad_rows_become_rejects_and_are_told(tmp_path):
     said = []
     file = make(tmp_path / "a.h5", features, ids=list("abcd"), notify=said.append)
     assert decode(file.ids) == ["a"] and [name for name, _ in file.rejects] == list("bcd")
-    assert said[0].startswith("rejected b: ") and len(said) == 3
+    assert said == [
+        "rejected b: NaN or infinite values among its features",
+        "rejected c: NaN or infinite values among its features",
+        "rejected d: values overflow float16; --dtype float32 holds them",
+    ]
+    for dtype in ("float16", "float32"):
+        file = make(tmp_path / f"{dtype}.h5", np.array([[1, 2], [1e39, 0]]), dtype=dtype)
+        assert file.rejects == [("1", f"values overflow {dtype}")]
+    said = said[:0]
     file = make(tmp_path / "s.h5", [X, X[:0], X[:1]], notify=said.append)
     assert file.rejects == [("1", "it has no frames")]
     with pytest.raises(XmgError, match="no input could be encoded"):
@@ -267,6 +294,11 @@ def test_the_same_again_is_a_no_op_and_other_features_are_refused(tmp_path):
     other[2, 1] += 1
     with pytest.raises(XmgError, match=r"1 input is changed \('2'\)"):
         make(out, other)
-    with pytest.raises(XmgError, match='encoder is "some", would be "other"'):
+    with pytest.raises(XmgError, match=r'"some", would be "other"\.\nfix: .*overwrite=True'):
         make(out, encoder="other")
+    spec = FeatureSpec(dataset="d", encoder="some", weights_sha256="", versions={},
+                       preprocessing={f"p{i}": "word " * 200 for i in range(50)})  # fmt: skip
+    with pytest.raises(XmgError, match=r"and 48 more\.\nfix") as caught:
+        make(out, encoder=spec)
+    assert len(str(caught.value)) < 1000
     np.testing.assert_array_equal(make(out, other, overwrite=True).features, other)

@@ -92,5 +92,10 @@ def test_columns_of_the_table_by_name(tmp_path):
     table = read_npy(tmp_path / "x.npy", columns, id_column="key", label_column="class")
     assert table.ids == list("abcd") and table.labels == ["k", None, "k", "l"]
     assert table.columns == {"id": list("1234")}
+    columns["key"][3] = "a"
+    with pytest.raises(XmgError, match=r"rows 1 and 4 share the id 'a'.* fix: "):
+        read_npy(tmp_path / "x.npy", columns, id_column="key")
+    with pytest.raises(XmgError, match=r"x.npy has 4 rows, and its table 3\. fix: "):
+        read_npy(tmp_path / "x.npy", {"id": list("abc")})
     with pytest.raises(XmgError, match="lacks the column 'clas'; the closest is 'class'"):
         read_npy(tmp_path / "x.npy", columns, label_column="clas")

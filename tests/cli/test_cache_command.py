@@ -190,14 +190,14 @@ def test_import_names_what_is_wrong(cache, tmp_path):
     assert status == 1 and "none.csv" in err
     (tmp_path / "x.csv").write_text("id\na\nb\n")
     status, _, err = cache("import", x, "-o", out, "-e", "some")
-    assert status == 1 and "ids and labels are from" in err and "3 rows of features, and 2" in err
+    assert status == 1 and "ids and labels are from" in err and "3 rows, and its table 2" in err
+    (tmp_path / "x.csv").unlink()
     status, _, err = cache("import", tmp_path / "x.mat", "-o", out, "-e", "some")
     assert status == 1 and "ends in none of" in err
     assert cache("import", x, "-o", out, "-e", "some", "--features-column", "x")[0] == 2
     assert cache("import", tmp_path / "x.arrow", "-o", out, "--table", x)[0] == 2
     status, _, err = cache("import", x, "-o", out, "-e", "some", "--dtype", "int8")
     assert status == 1 and "dtype must be one of" in err
-    (tmp_path / "x.csv").unlink()
     assert cache("import", x, "-o", out, "-e", "some", "--id-column", "id")[0] == 2
     assert not out.exists()
 
