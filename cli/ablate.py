@@ -63,7 +63,8 @@ def ablate(
         seeds=seeds,
     )
     cells = cells_of(chosen)
-    check(cells)
+    for reason in check(cells).values():
+        hints.print(f"the data cannot serve {reason}\nother rows are run", markup=False)
     out = out or Path(path.stem)
     with progress_bar(f"ablate {path.stem}") as update:
         folders = run_cells(cells, out, jobs, update)

@@ -61,6 +61,7 @@ def meta_train(config: Config, run: Path, progress: Progress | None = None) -> S
     device_of(config)  # before anything is written
     problem = open_problem(config)
     view = system.view(problem, config)
+    system.check(view, config)
     tasks = validation_tasks(problem.validation, config, config.shots)
     with ExitStack() as held:
         ranks.first(lambda: _prepare(run, problem, view, tasks, config, held))

@@ -28,10 +28,9 @@ def start_confusion(_: View, fronts: Fronts, config: Config) -> Theta:
     return {**shared(fronts, config), **discriminator(config)}
 
 
-def start_labelled(view: WithTargetLabels, fronts: Fronts, config: Config) -> Theta:
-    """The same, where target labels suffice for tasks."""
+def check_labelled(view: WithTargetLabels, config: Config) -> None:
+    """Raise XmgError unless target labels suffice for tasks."""
     check_groups(view.target, config, config.n_way)
-    return shared(fronts, config)
 
 
 def with_target_labels(problem: Problem, _: Config) -> WithTargetLabels:
@@ -46,5 +45,9 @@ SHARED = Trained("shared", pairs, start, (CLASSIFY,))
 SHARED_ALIGN = Trained("shared + align", pairs, start, (ALIGN, CLASSIFY))
 SHARED_CONFUSION = Trained("shared + domain confusion", pairs, start_confusion, (CONFUSE, CLASSIFY))
 SHARED_LABELS = Trained(
-    "shared + target labels", with_target_labels, start_labelled, (CLASSIFY, CLASSIFY_TARGET)
+    "shared + target labels",
+    with_target_labels,
+    start,
+    (CLASSIFY, CLASSIFY_TARGET),
+    check=check_labelled,
 )

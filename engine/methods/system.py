@@ -17,12 +17,16 @@ from xmg.engine.problem import Problem
 from xmg.engine.views import MetaTrain, Nothing, TargetOnly, Trainable, View, WithTargetLabels
 
 
+def serves(_: object, __: Config) -> None:
+    """Whatever has opened serves."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trained:
     """A system that is trained over episodes.
 
     view: what it may read, and all that it is given. start: theta^meta before training. stages:
-    what an iteration learns from, in turn.
+    what an iteration learns from, in turn. check: raises XmgError where it cannot learn from that.
     """
 
     title: str
@@ -30,6 +34,7 @@ class Trained:
     start: Callable[[Any, Fronts, Config], Theta]  # of what `view` gives
     stages: tuple[Stage, ...]
     starts: tuple[Start, ...] = ("identity",)  # what start = "best" chooses from
+    check: Callable[[Any, Config], None] = serves  # of what `view` gives
 
 
 @dataclass(frozen=True, slots=True)

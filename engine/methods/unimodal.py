@@ -25,9 +25,8 @@ from xmg.engine.thinning import clusters_of
 from xmg.engine.views import TargetOnly
 
 
-def start(view: TargetOnly, fronts: Fronts, config: Config) -> Theta:
+def start(_: TargetOnly, fronts: Fronts, config: Config) -> Theta:
     """The target's head."""
-    check_groups(view.target, config, config.n_way)
     return alone(fronts.target, config)
 
 
@@ -37,19 +36,28 @@ def start_classifier(view: TargetOnly, fronts: Fronts, config: Config) -> Theta:
     return {**start(view, fronts, config), "classes": classes}
 
 
-def start_set_classifier(view: TargetOnly, fronts: Fronts, config: Config) -> Theta:
+def check(view: TargetOnly, config: Config) -> None:
+    """Raise XmgError unless its groups suffice for tasks."""
+    check_groups(view.target, config, config.n_way)
+
+
+def check_sets(view: TargetOnly, config: Config) -> None:
     """The same; raises XmgError where each set is one pair."""
     if view.target.sizes.max(initial=1) == 1:
         raise XmgError(
             "every pair is a set of its own, and a classifier of sets needs several rows of each. "
             "fix: --sets label"
         )
-    return start_classifier(view, fronts, config)
+    check(view, config)
 
 
-def start_decoder(view: TargetOnly, fronts: Fronts, config: Config) -> Theta:
-    """A random head, as the identity has nothing to learn from reconstruction, and a decoder."""
+def check_rows(view: TargetOnly, config: Config) -> None:
+    """Raise XmgError unless its rows, as one group, suffice for tasks."""
     check_groups(view.target, config, 1)
+
+
+def start_decoder(_: TargetOnly, fronts: Fronts, config: Config) -> Theta:
+    """A random head, as the identity has nothing to learn from reconstruction, and a decoder."""
     theta = alone(fronts.target, config.model_copy(update={"start": "random"}))
     d = fronts.target.offset.numel()
     rng = torch_generator(config.seed, Stream.DECODER)
@@ -81,14 +89,23 @@ RECONSTRUCT = Trained(
     unlabelled,
     start_decoder,
     (Stage("reconstruct", reconstruct, lambda config: config.align_rate),),
+    check=check_rows,
 )
 WEAK_LABELS = Trained(
-    "unsupervised meta-learning (weak labels)", pseudo_classes, start, (CLASSIFY_TARGET,)
+    "unsupervised meta-learning (weak labels)",
+    pseudo_classes,
+    start,
+    (CLASSIFY_TARGET,),
+    check=check,
 )
 SET_CLASSIFIER = Trained(
-    "classifier of the pairs' sets", target_sets, start_set_classifier, (CLASSIFY_ALL,)
+    "classifier of the pairs' sets",
+    target_sets,
+    start_classifier,
+    (CLASSIFY_ALL,),
+    check=check_sets,
 )
-ORACLE = Trained("oracle: target labels", target_labels, start, (CLASSIFY_TARGET,))
+ORACLE = Trained("oracle: target labels", target_labels, start, (CLASSIFY_TARGET,), check=check)
 TARGET_CLASSIFIER = Trained(
-    "classifier: target labels", target_labels, start_classifier, (CLASSIFY_ALL,)
+    "classifier: target labels", target_labels, start_classifier, (CLASSIFY_ALL,), check=check
 )
