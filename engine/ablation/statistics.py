@@ -15,7 +15,7 @@ class Summary(NamedTuple):
 
     mean: float
     std: float  # over seeds, with n - 1; NaN for one
-    low: float  # 95% interval of the mean, by Student's t; NaN for one seed
+    low: float  # 95% interval of the mean, by Student's t, inside [0, 1]; NaN for one seed
     high: float
 
 
@@ -28,14 +28,14 @@ class Comparison(NamedTuple):
 
 
 def summary(accuracies: Array) -> Summary:
-    """Of episodes (seeds, episodes)."""
+    """Of accuracies in [0, 1] of (seeds, episodes); the interval ends where accuracies do."""
     means = accuracies.mean(1)
     n, mean = len(means), float(means.mean())
     if n < 2:
         return Summary(mean, np.nan, np.nan, np.nan)
     std = float(means.std(ddof=1))
     half = half_width(means)
-    return Summary(mean, std, mean - half, mean + half)
+    return Summary(mean, std, max(mean - half, 0.0), min(mean + half, 1.0))
 
 
 def half_width(values: Array) -> float:

@@ -61,7 +61,7 @@ def _parts(
     }
     beside = {row: f"{reads[row]['samples']} ({reads[row]['labels']})" for row in rows}
     parts: list[str | Table] = [
-        f"{n_seeds} seeds.",
+        f"{n_seeds} seed{'s' if n_seeds > 1 else ''}.",
         accuracies(summaries, {"target samples (labels)": beside}),
     ]
     if reference in rows and len(rows) > 1:

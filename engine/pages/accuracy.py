@@ -67,8 +67,8 @@ def plot(summaries: dict[int, dict[str, Summary]], table: Table) -> Figure:
             of = [summaries[k][row] for k in shots]
             x = np.arange(len(shots)) + 0.06 * (i - (len(rows) - 1) / 2)
             mean = np.array([100 * s.mean for s in of])
-            half = [0 if np.isnan(s.high) else 100 * (s.high - s.mean) for s in of]
-            ax.errorbar(x, mean, half, capsize=3, label=label(row), **style)
+            ends = np.array([(s.mean - s.low, s.high - s.mean) for s in of]).T
+            ax.errorbar(x, mean, 100 * np.nan_to_num(ends), capsize=3, label=label(row), **style)
         ax.set(xlabel="labels per class (shots)", ylabel="accuracy on unseen classes (%)")
         ax.set_xticks(range(len(shots)), [str(k) for k in shots])
         ax.set_xlim(-0.5, len(shots) - 0.5)

@@ -123,7 +123,7 @@ def test_one_cell_that_fails_is_marked_and_the_others_go_on(spec, tmp_path):
     assert all("fix: " in (one.failure or "fix: ") for one in finished)
     report(tmp_path / "out", "t", finished, found)
     text = (tmp_path / "out" / "tables.md").read_text()
-    assert "## Cells without a result" in text and "| CROMA |" in text
+    assert "## Cells without a result" in text and "| CROMA |" in text and "\n1 seed.\n" in text
     assert text.count("oracle: target labels") == 1  # in the list of failures alone
 
 

@@ -45,9 +45,16 @@ def test_summary():
     assert alone.mean == pytest.approx(x[0].mean()) and math.isnan(alone.low)
 
 
+def test_an_interval_ends_where_accuracies_do():
+    high = np.array([[1.0], [0.9], [1.0]])
+    assert summary(high).high == 1 and summary(high).low < 0.9
+    assert summary(1 - high).low == 0 and summary(1 - high).high > 0.1
+
+
 def test_the_interval_covers_as_often_as_it_says():
     rng = np.random.default_rng(1)
-    covered = [(s := summary(rng.normal(size=(5, 3)))).low < 0 < s.high for _ in range(2000)]
+    drawn = (0.5 + 0.05 * rng.normal(size=(5, 3)) for _ in range(2000))
+    covered = [(s := summary(x)).low < 0.5 < s.high for x in drawn]
     assert 0.93 < np.mean(covered) < 0.97
 
 
