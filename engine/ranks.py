@@ -1,6 +1,7 @@
 """Processes that share meta-batches: torchrun's, each with a part of the tasks."""
 
 import atexit
+import importlib
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -54,6 +55,8 @@ def _join(backend: str) -> None:
     if backend == "nccl":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         options["device_id"] = torch.device("cuda", torch.cuda.current_device())
+    # loaded later, its defaults keep the group, whose threads then outlive the interpreter
+    importlib.import_module("torch.distributed.nn")
     dist.init_process_group(backend, **options)
     atexit.register(dist.destroy_process_group)
 

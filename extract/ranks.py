@@ -1,6 +1,7 @@
 """Processes that share one extraction: torchrun's, on one machine or on several with one disk."""
 
 import atexit
+import importlib
 import os
 from typing import Any
 
@@ -15,6 +16,8 @@ def joined() -> Ranks:
     if size == 1:
         return Ranks()
     if not dist.is_initialized():
+        # loaded later, its defaults keep the group, whose threads then outlive the interpreter
+        importlib.import_module("torch.distributed.nn")
         dist.init_process_group("gloo", timeout=PATIENCE)
         atexit.register(dist.destroy_process_group)
     return Ranks(dist.get_rank(), size, _exchange)
