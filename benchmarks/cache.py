@@ -25,9 +25,9 @@ import torch
 from machine import medians, rate, seconds
 
 from xmg.cache import FeatureFile, FeatureSpec, FeatureWriter, Listing
-from xmg.engine.episodes import draw_tasks
-from xmg.engine.fetch import fetch_stored
-from xmg.engine.pool import Pool, pool_of
+from xmg.engine.data.episodes import draw_tasks
+from xmg.engine.data.fetch import fetch_stored
+from xmg.engine.data.pool import Pool, pool_of
 
 SPEC = FeatureSpec(dataset="random", encoder="", weights_sha256="", preprocessing={}, versions={})
 N_WAY, N_QUERY, N_CLASSES = 5, 15, 100

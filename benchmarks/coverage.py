@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from xmg.engine.config import make_config
+from xmg.engine.data.tasks import test_tasks
 from xmg.engine.learner import logits_of
 from xmg.engine.meta_test import open_run
 from xmg.engine.predict.calibration import tune
 from xmg.engine.predict.model import load_model
-from xmg.engine.tasks import test_tasks
 from xmg.engine.train import meta_train
 
 COVERAGES = (0.8, 0.9, 0.95)

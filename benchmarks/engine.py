@@ -23,21 +23,21 @@ import torch
 
 from xmg.cache import FeatureFile, FeatureSpec, FeatureWriter, Listing
 from xmg.cache.ranks import Ranks
-from xmg.engine import advance
 from xmg.engine.compute import Each, flushed_denormals, one_thread_each
 from xmg.engine.config import Config, make_config
-from xmg.engine.fronts import fit_fronts
-from xmg.engine.heads import Linear, Theta
+from xmg.engine.data.inputs import Episode
+from xmg.engine.data.problem import open_problem
 from xmg.engine.inner.choose import SOLVERS, Solver
 from xmg.engine.inner.phase import Optimizer, Phase
-from xmg.engine.inputs import Episode
 from xmg.engine.kernels import product
-from xmg.engine.meta_learn import meta_iteration
+from xmg.engine.losses.objectives import Classification
 from xmg.engine.methods.croma import CROMA
-from xmg.engine.objectives import Classification
-from xmg.engine.problem import open_problem
+from xmg.engine.model.fronts import fit_fronts
+from xmg.engine.model.heads import Linear, Theta
 from xmg.engine.run import State
-from xmg.engine.starts import aligned
+from xmg.engine.training import advance
+from xmg.engine.training.meta_learn import meta_iteration
+from xmg.engine.training.starts import aligned
 
 N_NEGATIVES, N_WAY, N_STEPS = 16, 5, 5
 PAIRS = {1: 4, 5: 8, 10: 16}  # by shots, as in the CROMA paper

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from xmg.engine.config import Config
-from xmg.engine.inputs import Episode
+from xmg.engine.data.inputs import Episode
 
 Theta = dict[str, Tensor]
 Run = Callable[[Theta, Episode], object]

@@ -11,9 +11,9 @@ from xmg.cache import FeatureFile, layout
 from xmg.cache.writing.assemble import attributes_of
 from xmg.cache.writing.journal import Plan
 from xmg.cache.writing.skeleton import skeleton
-from xmg.engine.episodes import draw_tasks
-from xmg.engine.fetch import fetch_stored
-from xmg.engine.pool import Pool, pool_of
+from xmg.engine.data.episodes import draw_tasks
+from xmg.engine.data.fetch import fetch_stored
+from xmg.engine.data.pool import Pool, pool_of
 
 CLASSES = 64
 SHAPE = (1, 5, 5, 15)

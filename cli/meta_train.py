@@ -110,7 +110,7 @@ def _curves(run: Path, wanted: bool) -> Iterator[Callable[[], None]]:
     if not wanted or RANK:
         yield lambda: None
         return
-    from xmg.engine.curves import curves
+    from xmg.engine.training.curves import curves
 
     with curves(run) as follow:
         yield follow

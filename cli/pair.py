@@ -272,8 +272,8 @@ def _clustered(
 ) -> list[tuple[object, ...]]:
     from xmg.cache import decode
     from xmg.cache.pairs import join_ids
+    from xmg.engine.data.thinning import clusters_of
     from xmg.engine.mining.clusters import default_n_sets
-    from xmg.engine.thinning import clusters_of
 
     s_rows, _ = join_ids(source, target)
     n_sets = options.get("sets") or default_n_sets(len(s_rows), options.get("c", 1.0))

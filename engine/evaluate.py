@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from xmg.engine.compute import flushed_denormals
 from xmg.engine.config import Config
+from xmg.engine.data.tasks import Tasks, test_tasks, validation_tasks
+from xmg.engine.data.views import MetaTest, MetaValidation
 from xmg.engine.learner import Classifier, Learner, accuracies
-from xmg.engine.tasks import Tasks, test_tasks, validation_tasks
-from xmg.engine.views import MetaTest, MetaValidation
 
 Progress = Callable[[int, int], None]
 

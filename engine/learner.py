@@ -11,12 +11,12 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from xmg.engine.compute import one_thread_each
-from xmg.engine.heads import Head, Theta, project, prototypes
+from xmg.engine.data.tasks import Tasks
 from xmg.engine.inner.choose import SOLVERS, solver_of
 from xmg.engine.inner.phase import Optimizer, Phase
-from xmg.engine.linear_probe import decision, weights_of
-from xmg.engine.objectives import Classification
-from xmg.engine.tasks import Tasks
+from xmg.engine.losses.objectives import Classification
+from xmg.engine.model.heads import Head, Theta, project, prototypes
+from xmg.engine.model.linear_probe import decision, weights_of
 
 Start = Literal["class-means", "meta", "logistic"]
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from xmg.cache import FeatureFile, XmgError
 from xmg.engine.config import Config
-from xmg.engine.problem import Problem
+from xmg.engine.data.problem import Problem
+from xmg.engine.data.tasks import class_sets, describe, test_tasks, validation_tasks
 from xmg.engine.run import EPISODES
-from xmg.engine.tasks import class_sets, describe, test_tasks, validation_tasks
 
 
 def make_manifest(problem: Problem, config: Config) -> str:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from xmg.cache import XmgError
 from xmg.engine.config import Config
+from xmg.engine.data.pool import check_sizes
+from xmg.engine.data.problem import Problem, open_problem
 from xmg.engine.evaluate import Progress, Result, evaluate
 from xmg.engine.manifest import check_manifest
 from xmg.engine.methods.system import learner
-from xmg.engine.pool import check_sizes
-from xmg.engine.problem import Problem, open_problem
 from xmg.engine.run import BEST, State, load_config, load_state
 from xmg.engine.systems import CLOSED_FORM, TRAINED
 

@@ -22,9 +22,9 @@ from torch import Tensor
 from xmg.cache import XmgError
 from xmg.cache.writing import disk
 from xmg.engine.config import Config
-from xmg.engine.fronts import Fronts
-from xmg.engine.heads import Theta
-from xmg.engine.whitening import Whitening
+from xmg.engine.model.fronts import Fronts
+from xmg.engine.model.heads import Theta
+from xmg.engine.model.whitening import Whitening
 
 CONFIG, EPISODES, METRICS = "config.json", "episodes.json", "metrics.jsonl"
 BEST, LAST = "best.safetensors", "last.safetensors"

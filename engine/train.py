@@ -13,17 +13,17 @@ from xmg.cache import XmgError
 from xmg.cache.ranks import Ranks
 from xmg.cache.writing import disk
 from xmg.cache.writing.lock import locked
-from xmg.engine.advance import advancing, device_of
 from xmg.engine.compute import flushed_denormals
 from xmg.engine.config import Config
+from xmg.engine.data.problem import Problem, open_problem
+from xmg.engine.data.tasks import Tasks, validation_tasks
+from xmg.engine.data.views import Trainable
 from xmg.engine.evaluate import validation_accuracy
-from xmg.engine.fronts import fit_fronts
-from xmg.engine.heads import Theta
 from xmg.engine.manifest import check_manifest, make_manifest
-from xmg.engine.meta_learn import begin
 from xmg.engine.methods.system import Trained, learner
-from xmg.engine.problem import Problem, open_problem
-from xmg.engine.ranks import joined
+from xmg.engine.model.fronts import fit_fronts
+from xmg.engine.model.heads import Theta
+from xmg.engine.model.whitening import SHRINKAGES
 from xmg.engine.run import (
     BEST,
     CONFIG,
@@ -40,9 +40,9 @@ from xmg.engine.run import (
     save_state,
 )
 from xmg.engine.systems import TRAINED
-from xmg.engine.tasks import Tasks, validation_tasks
-from xmg.engine.views import Trainable
-from xmg.engine.whitening import SHRINKAGES
+from xmg.engine.training.advance import advancing, device_of
+from xmg.engine.training.meta_learn import begin
+from xmg.engine.training.ranks import joined
 
 Progress = Callable[[int, int, float], None]  # iteration, iterations, best accuracy
 

@@ -16,7 +16,7 @@ import torch.distributed as dist
 
 if sys.argv[1] == "engine":
     from xmg.engine.config import make_config
-    from xmg.engine.ranks import joined
+    from xmg.engine.training.ranks import joined
 
     ranks = joined(make_config(source="s.h5", target="t.h5", meta_batch=2), ordinary=False)
 else:

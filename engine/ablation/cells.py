@@ -10,13 +10,13 @@ from typing import Any
 
 from xmg.cache import FeatureFile, XmgError
 from xmg.engine.config import FILES, Config
+from xmg.engine.data.problem import open_problem
+from xmg.engine.data.tasks import test_tasks
 from xmg.engine.evaluate import Candidates, evaluate
 from xmg.engine.manifest import identity, make_manifest
 from xmg.engine.methods.system import ClosedForm, Trained, learner, samples_read
-from xmg.engine.problem import open_problem
 from xmg.engine.run import replace_text
 from xmg.engine.systems import SYSTEMS
-from xmg.engine.tasks import test_tasks
 from xmg.engine.train import meta_train
 
 RESULT, FAILURE = "result.json", "failure.txt"

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from xmg.cache import XmgError
 from xmg.engine.ablation.cells import Cell
 from xmg.engine.config import Config
+from xmg.engine.data.problem import Problem, open_problem
+from xmg.engine.data.tasks import test_tasks, validation_tasks
 from xmg.engine.methods.system import Trained
-from xmg.engine.problem import Problem, open_problem
 from xmg.engine.systems import SYSTEMS
-from xmg.engine.tasks import test_tasks, validation_tasks
 
 
 def check(cells: Sequence[Cell]) -> dict[str, str]:

@@ -27,18 +27,18 @@ from xmg.engine.analysis.similarity import Likeness, likeness
 from xmg.engine.analysis.tradeoff import Law, fit_law, labels_worth, worth_interval
 from xmg.engine.compute import flushed_denormals
 from xmg.engine.config import Config
+from xmg.engine.data.problem import open_problem
+from xmg.engine.data.streams import Stream, generator
+from xmg.engine.data.tasks import Tasks
+from xmg.engine.data.thinning import fewer_sets
+from xmg.engine.data.views import MetaTrain, MetaValidation, TargetOnly
 from xmg.engine.evaluate import plainest
-from xmg.engine.fronts import Fronts
 from xmg.engine.learner import Classifier, Learner, Setting
 from xmg.engine.methods import class_mean, maps
 from xmg.engine.methods.system import learner, unlabelled
-from xmg.engine.problem import open_problem
-from xmg.engine.set_statistics import pair_statistics
-from xmg.engine.starts import aligned as aligned_start
-from xmg.engine.streams import Stream, generator
-from xmg.engine.tasks import Tasks
-from xmg.engine.thinning import fewer_sets
-from xmg.engine.views import MetaTrain, MetaValidation, TargetOnly
+from xmg.engine.model.fronts import Fronts
+from xmg.engine.model.set_statistics import pair_statistics
+from xmg.engine.training.starts import aligned as aligned_start
 
 System = Literal["class-mean-whitened", "canonical", "croma"]
 Progress = Callable[[int, int, str], None]

@@ -14,10 +14,10 @@ from xmg.cache import XmgError
 from xmg.cache.pairs import Rows
 from xmg.engine.ablation.statistics import half_width
 from xmg.engine.config import Config
+from xmg.engine.data.tasks import Tasks, validation_tasks
+from xmg.engine.data.views import MetaValidation
 from xmg.engine.evaluate import plainest
 from xmg.engine.learner import Classifier
-from xmg.engine.tasks import Tasks, validation_tasks
-from xmg.engine.views import MetaValidation
 
 Array = npt.NDArray[np.floating[Any]]
 

@@ -13,12 +13,12 @@ from xmg.cache import FeatureFile, XmgError, decode
 from xmg.cache.pairs import Rows
 from xmg.engine.analysis.retrieval import Aligned, open_aligned, search
 from xmg.engine.compute import flushed_denormals
+from xmg.engine.data.problem import strong_pairs
+from xmg.engine.data.streams import Stream, generator
+from xmg.engine.data.tasks import Tasks, test_tasks, validation_tasks
 from xmg.engine.evaluate import select
 from xmg.engine.learner import Setting, logits_of
 from xmg.engine.methods.system import learner
-from xmg.engine.problem import strong_pairs
-from xmg.engine.streams import Stream, generator
-from xmg.engine.tasks import Tasks, test_tasks, validation_tasks
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,14 +16,14 @@ from torch import Tensor
 from xmg.cache import FeatureFile, XmgError
 from xmg.cache.pairs import Rows
 from xmg.engine.config import Config
-from xmg.engine.fetch import fetch
-from xmg.engine.fronts import Fronts
-from xmg.engine.heads import Theta, project
+from xmg.engine.data.fetch import fetch
+from xmg.engine.data.problem import Problem, strong_pairs
+from xmg.engine.data.streams import Stream, generator
 from xmg.engine.meta_test import open_run
-from xmg.engine.phases import head_of
-from xmg.engine.problem import Problem, strong_pairs
+from xmg.engine.model.fronts import Fronts
+from xmg.engine.model.heads import Theta, project
 from xmg.engine.run import State
-from xmg.engine.streams import Stream, generator
+from xmg.engine.training.phases import head_of
 
 Side = Literal["source", "target"]
 Right = Literal["item", "class", "concept"]

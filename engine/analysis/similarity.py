@@ -9,9 +9,9 @@ import numpy.typing as npt
 from xmg.cache import FeatureFile, XmgError
 from xmg.cache.pairs import PairedSets, Rows
 from xmg.engine.config import Config
-from xmg.engine.fetch import fetch, vectors
-from xmg.engine.streams import Stream, generator
-from xmg.engine.views import MetaTrain
+from xmg.engine.data.fetch import fetch, vectors
+from xmg.engine.data.streams import Stream, generator
+from xmg.engine.data.views import MetaTrain
 
 Array = npt.NDArray[np.floating[Any]]
 Permuted = Callable[[Rows], float]  # the figure where row i of x is paired with row p[i] of y

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from xmg.engine.heads import Theta, project
 from xmg.engine.inner.phase import BETAS, TINY, Optimizer, Phase
+from xmg.engine.model.heads import Theta, project
 
 
 def descend(

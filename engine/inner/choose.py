@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from xmg.engine.heads import Theta
 from xmg.engine.inner import batched, direct, reference, span
 from xmg.engine.inner.phase import Optimizer, Phase
+from xmg.engine.model.heads import Theta
 
 Solver = Callable[[Theta, Phase, int, Optimizer, Theta], tuple[Theta, list[float]]]
 SOLVERS: dict[str, Solver] = {

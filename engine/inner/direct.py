@@ -12,7 +12,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from xmg.engine.heads import Theta
 from xmg.engine.inner.phase import BETAS, TINY, Optimizer, Phase
 from xmg.engine.inner.scratch import aligned, kept
 from xmg.engine.inner.tail import take
@@ -21,6 +20,7 @@ from xmg.engine.kernels import sweep
 from xmg.engine.kernels.descend import Layer, Steps
 from xmg.engine.kernels.product import Array, skewed
 from xmg.engine.kernels.tile import ROWS, padded, whole
+from xmg.engine.model.heads import Theta
 
 
 def descend(

@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from xmg.engine.heads import Theta
 from xmg.engine.inner.phase import BETAS, TINY
 from xmg.engine.inner.scratch import scratch
+from xmg.engine.model.heads import Theta
 
 Numbers = tuple[float, float, float] | Tensor  # (3,), on the device of theta
 

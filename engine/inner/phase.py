@@ -7,9 +7,9 @@ from typing import Literal, Protocol, TypeGuard
 
 from torch import Tensor
 
-from xmg.engine.heads import Head, Theta
 from xmg.engine.kernels.descend import Layer, Steps
 from xmg.engine.kernels.span import Span
+from xmg.engine.model.heads import Head, Theta
 
 
 class Objective(Protocol):

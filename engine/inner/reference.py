@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from xmg.engine.heads import Theta, project
 from xmg.engine.inner.phase import Optimizer, Phase
+from xmg.engine.model.heads import Theta, project
 
 
 def descend(

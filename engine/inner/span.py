@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from xmg.engine.heads import Theta
 from xmg.engine.inner.direct import narrow, outputs, rows_of, steps_of, widened
 from xmg.engine.inner.phase import Optimizer, Phase
 from xmg.engine.inner.scratch import aligned, kept
@@ -28,6 +27,7 @@ from xmg.engine.kernels import span as kernels
 from xmg.engine.kernels.product import Array, skewed
 from xmg.engine.kernels.span import Span
 from xmg.engine.kernels.tile import COLUMNS, ROWS, padded, whole
+from xmg.engine.model.heads import Theta
 
 
 def descend(

@@ -6,11 +6,11 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from xmg.engine.heads import Linear, Theta
 from xmg.engine.inner.phase import Phase, is_fused
 from xmg.engine.kernels.descend import Layer, Steps, dense_step
 from xmg.engine.kernels.span import Span
 from xmg.engine.kernels.sweep import Array
+from xmg.engine.model.heads import Linear, Theta
 
 
 def take(

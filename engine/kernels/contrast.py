@@ -3,7 +3,7 @@
 Each takes pairs (B, B), the cosines of source row i with target row j, and negatives (B, K), of
 source row i with its k-th negative; it returns the loss and writes its derivatives by either into
 d_pairs and d_negatives. Only the last two losses read cosines off the diagonal of `pairs`. The
-equations are those of xmg.engine.losses.
+equations are those of xmg.engine.losses.contrastive.
 """
 
 import math

@@ -2,22 +2,22 @@
 
 CROMA paper (arXiv:2012.02813), table rows of that name, with three ways to align: contrastive;
 adversarial, by a discriminator that cannot tell the modalities; cycle, by translation there and
-back (`engine/rival_objectives.py`). They read labelled source rows and pairs, no target label. New
+back (`engine/losses/rivals.py`). They read labelled source rows and pairs, no target label. New
 classes have a classifier of their own, which starts from nothing or from class means.
 """
 
 import torch
 
 from xmg.engine.config import Config
-from xmg.engine.fronts import Fronts
-from xmg.engine.heads import Theta
-from xmg.engine.meta_learn import Stage
+from xmg.engine.data.views import MetaTrain
 from xmg.engine.methods.align_meta_classify import ORDINARY_ALIGN
 from xmg.engine.methods.croma import STARTS
 from xmg.engine.methods.system import Trained, pairs
-from xmg.engine.phases import classify_all, confuse, cycle
-from xmg.engine.starts import aligned, discriminator
-from xmg.engine.views import MetaTrain
+from xmg.engine.model.fronts import Fronts
+from xmg.engine.model.heads import Theta
+from xmg.engine.training.meta_learn import Stage
+from xmg.engine.training.phases import classify_all, confuse, cycle
+from xmg.engine.training.starts import aligned, discriminator
 
 
 def start(train: MetaTrain, fronts: Fronts, config: Config) -> Theta:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from xmg.engine.methods.croma import ALIGN, CLASSIFY, STARTS
 from xmg.engine.methods.system import Trained, pairs
-from xmg.engine.starts import aligned
+from xmg.engine.training.starts import aligned
 
 ORDINARY_ALIGN = replace(ALIGN, ordinary=True)
 

@@ -6,14 +6,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from xmg.engine.closed_form import inverse_root, shrunk
 from xmg.engine.config import Config
-from xmg.engine.fetch import vectors
+from xmg.engine.data.fetch import vectors
+from xmg.engine.data.views import Nothing, TargetOnly
 from xmg.engine.learner import Learner
 from xmg.engine.methods.system import ClosedForm, nothing, target_sets, unlabelled
-from xmg.engine.set_statistics import set_statistics
-from xmg.engine.views import Nothing, TargetOnly
-from xmg.engine.whitening import Whitening, fit_whitening, fit_whitenings
+from xmg.engine.model.closed_form import inverse_root, shrunk
+from xmg.engine.model.set_statistics import set_statistics
+from xmg.engine.model.whitening import Whitening, fit_whitening, fit_whitenings
 
 Front = Callable[[Tensor], Tensor]
 

@@ -1,10 +1,10 @@
 """CROMA: meta-alignment and meta-classification together (arXiv:2012.02813, algorithm 1)."""
 
 from xmg.engine.config import Start
-from xmg.engine.meta_learn import Stage
 from xmg.engine.methods.system import Trained, pairs
-from xmg.engine.phases import align, classify
-from xmg.engine.starts import aligned
+from xmg.engine.training.meta_learn import Stage
+from xmg.engine.training.phases import align, classify
+from xmg.engine.training.starts import aligned
 
 ALIGN = Stage("align", align, lambda config: config.align_rate)
 CLASSIFY = Stage("classify", classify, lambda config: config.classify_rate)

@@ -14,18 +14,18 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from xmg.cache.pairs import Rows
-from xmg.engine.closed_form import cca
 from xmg.engine.config import Config
-from xmg.engine.fetch import fetch
-from xmg.engine.linear_probe import Array, decision
+from xmg.engine.data.fetch import fetch
+from xmg.engine.data.pool import Pool
+from xmg.engine.data.problem import Problem, source_of_new_classes
+from xmg.engine.data.streams import Stream, child_key, key_of
+from xmg.engine.data.tasks import Tasks
+from xmg.engine.data.views import NewSource
 from xmg.engine.methods.maps import fitted, mapped
 from xmg.engine.methods.probes import STRENGTHS, Strength
 from xmg.engine.methods.system import ClosedForm
-from xmg.engine.pool import Pool
-from xmg.engine.problem import Problem, source_of_new_classes
-from xmg.engine.streams import Stream, child_key, key_of
-from xmg.engine.tasks import Tasks
-from xmg.engine.views import NewSource
+from xmg.engine.model.closed_form import cca
+from xmg.engine.model.linear_probe import Array, decision
 
 
 @dataclass(frozen=True, slots=True)

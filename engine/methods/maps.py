@@ -9,14 +9,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from xmg.engine.closed_form import cca, evidence, product_svd, ridge
 from xmg.engine.config import Config
-from xmg.engine.fronts import Fronts, fit_fronts
+from xmg.engine.data.views import MetaTrain
 from xmg.engine.learner import OWN, Learner
 from xmg.engine.methods.system import ClosedForm, pairs
-from xmg.engine.set_statistics import Pair, pair_statistics
-from xmg.engine.views import MetaTrain
-from xmg.engine.whitening import SHRINKAGES, Whitening
+from xmg.engine.model.closed_form import cca, evidence, product_svd, ridge
+from xmg.engine.model.fronts import Fronts, fit_fronts
+from xmg.engine.model.set_statistics import Pair, pair_statistics
+from xmg.engine.model.whitening import SHRINKAGES, Whitening
 
 Front = Callable[[Tensor], Tensor]
 

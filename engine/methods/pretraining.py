@@ -4,12 +4,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from xmg.engine.config import Config
-from xmg.engine.fetch import vectors
-from xmg.engine.heads import Linear
+from xmg.engine.data.fetch import vectors
+from xmg.engine.data.streams import Stream, key_of
+from xmg.engine.data.views import Nothing
 from xmg.engine.learner import Learner
 from xmg.engine.methods.system import ClosedForm, nothing
-from xmg.engine.streams import Stream, key_of
-from xmg.engine.views import Nothing
+from xmg.engine.model.heads import Linear
 
 
 def pretraining(view: Nothing, config: Config) -> list[Learner]:

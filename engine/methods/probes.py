@@ -13,12 +13,12 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from xmg.engine.config import Config
-from xmg.engine.fetch import vectors
-from xmg.engine.linear_probe import decision
+from xmg.engine.data.fetch import vectors
+from xmg.engine.data.tasks import Tasks
+from xmg.engine.data.views import TargetOnly
 from xmg.engine.methods.system import ClosedForm, unlabelled
-from xmg.engine.tasks import Tasks
-from xmg.engine.views import TargetOnly
-from xmg.engine.whitening import fit_whitenings
+from xmg.engine.model.linear_probe import decision
+from xmg.engine.model.whitening import fit_whitenings
 
 
 class Strength(NamedTuple):

@@ -6,16 +6,16 @@ labels of target rows in meta-training, the others none.
 """
 
 from xmg.engine.config import Config
-from xmg.engine.fronts import Fronts
-from xmg.engine.heads import Theta
-from xmg.engine.meta_learn import Stage
+from xmg.engine.data.pool import check_groups
+from xmg.engine.data.problem import Problem
+from xmg.engine.data.views import View, WithTargetLabels
 from xmg.engine.methods.croma import ALIGN, CLASSIFY
 from xmg.engine.methods.system import Trained, pairs
-from xmg.engine.phases import classify_target, confuse
-from xmg.engine.pool import check_groups
-from xmg.engine.problem import Problem
-from xmg.engine.starts import discriminator, shared
-from xmg.engine.views import View, WithTargetLabels
+from xmg.engine.model.fronts import Fronts
+from xmg.engine.model.heads import Theta
+from xmg.engine.training.meta_learn import Stage
+from xmg.engine.training.phases import classify_target, confuse
+from xmg.engine.training.starts import discriminator, shared
 
 
 def start(_: View, fronts: Fronts, config: Config) -> Theta:

@@ -13,10 +13,10 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from xmg.engine.config import Config
-from xmg.engine.fetch import fetch, vectors
+from xmg.engine.data.fetch import fetch, vectors
+from xmg.engine.data.tasks import Tasks
+from xmg.engine.data.views import TargetOnly
 from xmg.engine.methods.system import ClosedForm, unlabelled
-from xmg.engine.tasks import Tasks
-from xmg.engine.views import TargetOnly
 
 _BLOCK = 4096
 

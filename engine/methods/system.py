@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from xmg.engine.config import Config, Start
-from xmg.engine.fronts import Fronts
-from xmg.engine.heads import Theta
+from xmg.engine.data.pool import pool_by_labels
+from xmg.engine.data.problem import Problem
+from xmg.engine.data.views import MetaTrain, Nothing, TargetOnly, Trainable, View, WithTargetLabels
 from xmg.engine.learner import Classifier, Learner
-from xmg.engine.meta_learn import Stage
-from xmg.engine.phases import head_of
-from xmg.engine.pool import pool_by_labels
-from xmg.engine.problem import Problem
-from xmg.engine.views import MetaTrain, Nothing, TargetOnly, Trainable, View, WithTargetLabels
+from xmg.engine.model.fronts import Fronts
+from xmg.engine.model.heads import Theta
+from xmg.engine.training.meta_learn import Stage
+from xmg.engine.training.phases import head_of
 
 
 def serves(_: object, __: Config) -> None:

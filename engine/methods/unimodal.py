@@ -10,19 +10,19 @@ import torch
 
 from xmg.cache import XmgError
 from xmg.engine.config import Config
-from xmg.engine.fronts import Fronts
-from xmg.engine.heads import Theta
-from xmg.engine.meta_learn import Stage
+from xmg.engine.data.pool import check_groups, pool_by_labels, with_at_least
+from xmg.engine.data.problem import Problem
+from xmg.engine.data.streams import Stream, torch_generator
+from xmg.engine.data.thinning import clusters_of
+from xmg.engine.data.views import TargetOnly
 from xmg.engine.methods.shared import CLASSIFY_TARGET
 from xmg.engine.methods.system import Trained, target_labels, target_sets, unlabelled
 from xmg.engine.mining.clusters import default_n_sets
-from xmg.engine.phases import classify_all_target, reconstruct
-from xmg.engine.pool import check_groups, pool_by_labels, with_at_least
-from xmg.engine.problem import Problem
-from xmg.engine.starts import alone
-from xmg.engine.streams import Stream, torch_generator
-from xmg.engine.thinning import clusters_of
-from xmg.engine.views import TargetOnly
+from xmg.engine.model.fronts import Fronts
+from xmg.engine.model.heads import Theta
+from xmg.engine.training.meta_learn import Stage
+from xmg.engine.training.phases import classify_all_target, reconstruct
+from xmg.engine.training.starts import alone
 
 
 def start(_: TargetOnly, fronts: Fronts, config: Config) -> Theta:

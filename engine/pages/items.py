@@ -10,7 +10,7 @@ import torch
 from xmg.cache import decode
 from xmg.cache.pairs import Rows
 from xmg.engine.analysis.retrieval import Aligned, Items, Right, Side, search
-from xmg.engine.streams import Stream, generator
+from xmg.engine.data.streams import Stream, generator
 
 _QUERIES: Final = 4
 _FOUND: Final = 5

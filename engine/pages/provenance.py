@@ -12,8 +12,8 @@ import numpy as np
 from xmg import __version__
 from xmg.cache import FeatureFile, XmgError
 from xmg.engine.config import Config
+from xmg.engine.data.problem import Problem
 from xmg.engine.evaluate import Result
-from xmg.engine.problem import Problem
 from xmg.engine.tables import Cell, Table
 
 _LIBRARIES: Final = ("torch", "numpy", "numba", "scipy", "scikit-learn", "h5py")

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from xmg.cache.pairs import Rows
 from xmg.engine.analysis.retrieval import Aligned
+from xmg.engine.data.problem import strong_pairs
+from xmg.engine.data.streams import Stream, generator
 from xmg.engine.pages.figures import COLOURS, WIDTH, Figure, drawing, label, to_svg
-from xmg.engine.problem import strong_pairs
-from xmg.engine.streams import Stream, generator
 from xmg.engine.tables import Table
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from xmg.cache import XmgError
 from xmg.engine.compute import flushed_denormals
+from xmg.engine.data.pool import Pool, with_at_least
+from xmg.engine.data.tasks import Tasks, validation_tasks
+from xmg.engine.data.views import MetaValidation
 from xmg.engine.evaluate import select
 from xmg.engine.learner import Learner, Setting, logits_of
-from xmg.engine.pool import Pool, with_at_least
 from xmg.engine.predict.model import Model
-from xmg.engine.tasks import Tasks, validation_tasks
-from xmg.engine.views import MetaValidation
 
 N_TASKS: Final = 200  # to calibrate on
 _COOLEST, _HOTTEST = 0.02, 50.0  # bounds of the temperature

@@ -16,7 +16,7 @@ from torch import Tensor
 from xmg.cache import XmgError
 from xmg.engine.compute import flushed_denormals
 from xmg.engine.config import Config
-from xmg.engine.fetch import padded
+from xmg.engine.data.fetch import padded
 from xmg.engine.learner import CLASS_MEANS, Adapted, Learner, adapt
 from xmg.engine.predict.calibration import check_coverage, tune
 from xmg.engine.predict.model import Model, load_model

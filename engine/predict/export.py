@@ -16,13 +16,13 @@ from xmg.cache import FeatureFile, XmgError, decode
 from xmg.cache.edit import select
 from xmg.cache.pairs import Rows
 from xmg.engine.config import FILES, Config
+from xmg.engine.data.pool import Pool
+from xmg.engine.data.problem import Problem
 from xmg.engine.evaluate import Result
 from xmg.engine.manifest import identity
 from xmg.engine.meta_test import evaluate_opened, open_run
-from xmg.engine.pool import Pool
 from xmg.engine.predict.card import model_card
 from xmg.engine.predict.model import FORMAT, MODEL, VALIDATION, WEIGHTS
-from xmg.engine.problem import Problem
 from xmg.engine.run import replace_text, save_state
 
 CARD: Final = "README.md"

@@ -11,11 +11,11 @@ from pydantic import BaseModel, Field
 from xmg.cache import FeatureFile, FeatureSpec, Sealed, XmgError
 from xmg.cache.identity import differences, meaning, recipe
 from xmg.engine.config import Config, make_config
-from xmg.engine.fetch import fetch
+from xmg.engine.data.fetch import fetch
+from xmg.engine.data.pool import Pool, pool_of, sealed
 from xmg.engine.learner import CLASS_MEANS, Learner, adapt
 from xmg.engine.meta_test import open_run
 from xmg.engine.methods.system import learner
-from xmg.engine.pool import Pool, pool_of, sealed
 from xmg.engine.run import CONFIG, EPISODES, load_state
 
 WEIGHTS, MODEL, VALIDATION = "model.safetensors", "model.json", "validation.h5"

@@ -76,7 +76,7 @@ def test_a_system_without_a_source_head(xmg, tmp_path):
 def test_no_pair_is_of_a_new_class(xmg, tmp_path):
     source, target = synthetic.write_pair(tmp_path, n_classes=12, per_class=12)
     config = synthetic.config_of(source, target, iterations=2, n_validation=2, n_sets=4)
-    from xmg.engine.problem import open_problem
+    from xmg.engine.data.problem import open_problem
 
     test = set(open_problem(config).test.target.classes)
     ids = [f"x{i}" if n in test else f"id{i:05d}" for i, n in enumerate(target.class_names())]

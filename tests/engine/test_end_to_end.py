@@ -5,11 +5,11 @@ import pytest
 import synthetic
 import torch
 
+from xmg.engine.data.problem import open_problem
+from xmg.engine.data.tasks import test_tasks as frozen_tasks
 from xmg.engine.evaluate import evaluate
 from xmg.engine.learner import CLASS_MEANS, Learner, accuracies
 from xmg.engine.meta_test import evaluate_run, pool_results
-from xmg.engine.problem import open_problem
-from xmg.engine.tasks import test_tasks as frozen_tasks
 from xmg.engine.train import meta_train
 
 SHOTS = (1, 5)

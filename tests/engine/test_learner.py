@@ -12,12 +12,12 @@ from sklearn.neighbors import NearestCentroid
 from sklearn.preprocessing import normalize
 
 from xmg.engine import learner as learners
+from xmg.engine.data.tasks import Tasks
+from xmg.engine.data.views import MetaTest
 from xmg.engine.evaluate import select, validation_accuracy
-from xmg.engine.heads import MLP, Linear, Residual, Through, project
 from xmg.engine.learner import CLASS_MEANS, Learner, Setting, accuracies, adapt, settings_of
-from xmg.engine.lstm import LSTM
-from xmg.engine.tasks import Tasks
-from xmg.engine.views import MetaTest
+from xmg.engine.model.heads import MLP, Linear, Residual, Through, project
+from xmg.engine.model.lstm import LSTM
 
 TAU = 0.2
 

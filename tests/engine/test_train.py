@@ -7,10 +7,11 @@ import torch
 from safetensors import safe_open
 
 from xmg.cache import XmgError
-from xmg.engine import advance, train
+from xmg.engine import train
 from xmg.engine.meta_test import evaluate_run
 from xmg.engine.run import load_config, load_state, read_metrics
 from xmg.engine.train import meta_train
+from xmg.engine.training import advance
 
 BEST, LAST = "best.safetensors", "last.safetensors"
 

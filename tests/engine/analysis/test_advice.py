@@ -12,7 +12,7 @@ import synthetic
 from xmg.cache import XmgError
 from xmg.engine.analysis.advice import advise
 from xmg.engine.analysis.heldout import Interval
-from xmg.engine.problem import open_problem
+from xmg.engine.data.problem import open_problem
 
 ROOT = Path(__file__).resolve().parents[3]
 EMOJI = ROOT.parent / "shared" / "data" / "emoji"

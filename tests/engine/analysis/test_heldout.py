@@ -16,10 +16,10 @@ from xmg.engine.analysis.heldout import (
     resampled,
     right,
 )
+from xmg.engine.data.problem import open_problem
 from xmg.engine.learner import accuracies
 from xmg.engine.methods import class_mean
 from xmg.engine.methods.system import unlabelled
-from xmg.engine.problem import open_problem
 
 
 def drawn(rng, n_tasks, n_classes, n_way):

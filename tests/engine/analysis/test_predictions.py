@@ -9,10 +9,10 @@ from sklearn.linear_model import LogisticRegression
 from xmg.cache import FeatureFile, XmgError, decode
 from xmg.engine.analysis.predictions import examples, nearest_pairs
 from xmg.engine.analysis.retrieval import open_aligned
+from xmg.engine.data.tasks import test_tasks as frozen_tasks
 from xmg.engine.learner import CLASS_MEANS, Setting, logits_of
-from xmg.engine.linear_probe import decision
 from xmg.engine.meta_test import evaluate_run
-from xmg.engine.tasks import test_tasks as frozen_tasks
+from xmg.engine.model.linear_probe import decision
 from xmg.engine.train import meta_train
 
 HELD = """

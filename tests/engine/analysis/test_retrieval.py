@@ -14,7 +14,7 @@ from xmg.cache import FeatureFile, XmgError
 from xmg.cache.pairs import join_ids
 from xmg.engine.analysis import retrieval as module
 from xmg.engine.analysis.retrieval import TIE, open_aligned, ranks, retrieval, search
-from xmg.engine.fronts import Fronts
+from xmg.engine.model.fronts import Fronts
 from xmg.engine.run import BEST, load_state, save_state
 from xmg.engine.train import meta_train
 

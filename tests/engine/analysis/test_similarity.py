@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from xmg.cache import XmgError
 from xmg.engine.analysis import similarity
 from xmg.engine.analysis.similarity import debiased_cka, likeness, mutual_knn
-from xmg.engine.problem import open_problem
+from xmg.engine.data.problem import open_problem
 
 
 def slow_mutual_knn(x, y, k):

@@ -15,8 +15,12 @@ from sklearn.linear_model import Ridge
 
 from xmg.cache import Sealed
 from xmg.cache.pairs import PairedSets
-from xmg.engine import set_statistics as statistics
-from xmg.engine.closed_form import (
+from xmg.engine.data.pool import pool_by_labels, pool_of
+from xmg.engine.data.views import MetaTrain, TargetOnly
+from xmg.engine.methods import class_mean
+from xmg.engine.methods.maps import by_canonical, by_cca, by_csa, by_procrustes, by_ridge, mapped
+from xmg.engine.model import set_statistics as statistics
+from xmg.engine.model.closed_form import (
     cca,
     evidence,
     inverse_root,
@@ -25,13 +29,9 @@ from xmg.engine.closed_form import (
     ridge,
     shrunk,
 )
-from xmg.engine.fronts import fit_fronts
-from xmg.engine.methods import class_mean
-from xmg.engine.methods.maps import by_canonical, by_cca, by_csa, by_procrustes, by_ridge, mapped
-from xmg.engine.pool import pool_by_labels, pool_of
-from xmg.engine.set_statistics import pair_statistics, set_statistics
-from xmg.engine.views import MetaTrain, TargetOnly
-from xmg.engine.whitening import Whitening
+from xmg.engine.model.fronts import fit_fronts
+from xmg.engine.model.set_statistics import pair_statistics, set_statistics
+from xmg.engine.model.whitening import Whitening
 
 D_S, D_T = 4, 6
 

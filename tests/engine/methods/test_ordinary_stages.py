@@ -7,13 +7,13 @@ import torch.nn.functional as F  # noqa: N812
 from torch.testing import assert_close
 
 from xmg.engine.config import make_config
-from xmg.engine.inputs import Episode
-from xmg.engine.meta_learn import adapt, begin, meta_iteration
+from xmg.engine.data.inputs import Episode
 from xmg.engine.methods.align_classify import CLASSIFY_ALL
 from xmg.engine.methods.align_meta_classify import ALIGN_META_CLASSIFY, ORDINARY_ALIGN
 from xmg.engine.methods.croma import CLASSIFY
 from xmg.engine.run import read_metrics
 from xmg.engine.train import meta_train
+from xmg.engine.training.meta_learn import adapt, begin, meta_iteration
 
 N_NEGATIVES = 2
 

@@ -12,15 +12,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
 
 from xmg.cache import Sealed, XmgError
+from xmg.engine.data.problem import open_problem
+from xmg.engine.data.tasks import Tasks
+from xmg.engine.data.tasks import test_tasks as frozen_tasks
 from xmg.engine.learner import CLASS_MEANS, Learner, Setting, accuracies
-from xmg.engine.linear_probe import decision
 from xmg.engine.methods.cross_modal_probe import CROSS_MODAL_PROBE, CrossModalProbe
 from xmg.engine.methods.probes import STRENGTHS, Probe
 from xmg.engine.methods.simpleshot import SIMPLESHOT, SimpleShot
-from xmg.engine.problem import open_problem
+from xmg.engine.model.linear_probe import decision
 from xmg.engine.systems import CLOSED_FORM
-from xmg.engine.tasks import Tasks
-from xmg.engine.tasks import test_tasks as frozen_tasks
 
 KINDS = pytest.mark.parametrize("kind", ["logistic", "ridge"])
 

@@ -13,15 +13,15 @@ from xmg.cache import FeatureFile, Sealed, XmgError, decode
 from xmg.cache.pairs import PairedSets
 from xmg.engine import evaluate as evaluation
 from xmg.engine import train
+from xmg.engine.data.pool import Pool, pool_of
+from xmg.engine.data.problem import open_problem
+from xmg.engine.data.tasks import Tasks, validation_tasks
+from xmg.engine.data.tasks import test_tasks as frozen_tasks
+from xmg.engine.data.views import MetaTest, Nothing, TargetOnly
 from xmg.engine.evaluate import evaluate
-from xmg.engine.pool import Pool, pool_of
-from xmg.engine.problem import open_problem
 from xmg.engine.run import LAST, load_state
 from xmg.engine.systems import CLOSED_FORM, SYSTEMS, TRAINED
-from xmg.engine.tasks import Tasks, validation_tasks
-from xmg.engine.tasks import test_tasks as frozen_tasks
 from xmg.engine.train import meta_train
-from xmg.engine.views import MetaTest, Nothing, TargetOnly
 
 READ_LABELS = {"oracle", "target-classifier", "shared-target-labels"}
 UNIMODAL = {

@@ -8,12 +8,12 @@ import torch.nn.functional as F  # noqa: N812
 from sklearn.linear_model import LogisticRegression
 
 from xmg.engine.config import make_config
+from xmg.engine.data.inputs import Episode
 from xmg.engine.inner import reference
-from xmg.engine.inputs import Episode
-from xmg.engine.meta_learn import begin, meta_iteration
+from xmg.engine.losses.rivals import Confusion, Cycle, Reconstruction
 from xmg.engine.methods.shared import SHARED_CONFUSION
-from xmg.engine.phases import confuse, cycle, reconstruct
-from xmg.engine.rival_objectives import Confusion, Cycle, Reconstruction
+from xmg.engine.training.meta_learn import begin, meta_iteration
+from xmg.engine.training.phases import confuse, cycle, reconstruct
 
 
 def config_of(system, **settings):

@@ -9,7 +9,7 @@ import pytest
 import synthetic
 
 from xmg.cache import Sealed, XmgError
-from xmg.engine.pool import pool_of
+from xmg.engine.data.pool import pool_of
 
 
 @pytest.fixture(params=[False, True], ids=["vectors", "sequences"])

@@ -10,13 +10,13 @@ import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from xmg.cache import XmgError
+from xmg.engine.data.problem import open_problem
+from xmg.engine.data.tasks import test_tasks as frozen_tasks
 from xmg.engine.evaluate import evaluate
 from xmg.engine.learner import CLASS_MEANS, Learner, accuracies
 from xmg.engine.methods.system import learner
-from xmg.engine.problem import open_problem
 from xmg.engine.run import BEST, LAST, load_state, read_metrics
 from xmg.engine.systems import CLOSED_FORM, SYSTEMS, TRAINED, system_of
-from xmg.engine.tasks import test_tasks as frozen_tasks
 from xmg.engine.train import meta_train
 
 ALIGNED = ("croma", "align-meta-classify", "align-classify")

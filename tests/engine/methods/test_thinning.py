@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from scipy.stats import binom, chisquare
 
 from xmg.cache import Sealed, XmgError
-from xmg.engine.pool import flipped, labelled_pool
-from xmg.engine.problem import open_problem
-from xmg.engine.tasks import test_tasks as frozen_tasks
-from xmg.engine.tasks import validation_tasks
-from xmg.engine.thinning import clustered, fewer_rows, fewer_sets
+from xmg.engine.data.pool import flipped, labelled_pool
+from xmg.engine.data.problem import open_problem
+from xmg.engine.data.tasks import test_tasks as frozen_tasks
+from xmg.engine.data.tasks import validation_tasks
+from xmg.engine.data.thinning import clustered, fewer_rows, fewer_sets
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,12 @@ import torch.nn.functional as F  # noqa: N812
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xmg.engine.data.pool import Pool
+from xmg.engine.data.tasks import test_tasks as frozen_tasks
+from xmg.engine.data.tasks import validation_tasks
 from xmg.engine.evaluate import select
 from xmg.engine.learner import CLASS_MEANS
 from xmg.engine.meta_test import open_run
-from xmg.engine.pool import Pool
 from xmg.engine.predict.calibration import (
     Tuning,
     _logits,
@@ -22,8 +24,6 @@ from xmg.engine.predict.calibration import (
     fit_temperature,
     tune,
 )
-from xmg.engine.tasks import test_tasks as frozen_tasks
-from xmg.engine.tasks import validation_tasks
 
 
 @given(st.integers(0, 1000), st.floats(0.1, 10))

@@ -13,12 +13,12 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import xmg
 from xmg.cache import XmgError
+from xmg.engine.data.tasks import test_tasks as frozen_tasks
 from xmg.engine.learner import Setting, adapt, logits_of
 from xmg.engine.meta_test import open_run
 from xmg.engine.predict import classifier as classifiers
 from xmg.engine.predict.calibration import tune
 from xmg.engine.predict.classifier import CrossModalClassifier
-from xmg.engine.tasks import test_tasks as frozen_tasks
 from xmg.engine.train import meta_train
 
 SETTINGS = [

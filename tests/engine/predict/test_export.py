@@ -52,7 +52,7 @@ def test_what_lies_in_the_folder(run, exported, model):
 
 
 def test_large_classes_are_thinned_evenly(tmp_path, monkeypatch):
-    from xmg.engine.pool import pool_of
+    from xmg.engine.data.pool import pool_of
     from xmg.engine.predict import export
 
     monkeypatch.setattr(export, "_KEPT", 4)

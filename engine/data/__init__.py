@@ -1,0 +1,1 @@
+"""Rows of feature files as a learner may see them: pools, splits, views, episodes, tasks."""

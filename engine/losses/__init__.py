@@ -1,0 +1,1 @@
+"""What inner steps minimize: contrastive losses, and the objectives that are made of them."""

@@ -1,0 +1,1 @@
+"""Meta-training: starts, phases, meta-iterations, devices, processes."""
