@@ -22,8 +22,9 @@ def evaluate_run(
 ) -> list[Result]:
     """Evaluate a run's best checkpoint and the rows without pairs, on its frozen episodes.
 
-    shots: by default those the run was validated on. Raises XmgError where the run or its
-    feature files are missing or have changed, or classes are too small.
+    shots: by default those the run was validated on. progress(done, total) is called after each
+    result: a system at a shot count. Raises XmgError where the run or its feature files are
+    missing or have changed, or classes are too small.
     """
     return evaluate_opened(*open_run(run, shots), shots, progress)
 

@@ -52,8 +52,9 @@ def meta_train(config: Config, run: Path, progress: Progress | None = None) -> S
     """Meta-train config.system into the run folder `run`; returns the state at the best validation.
 
     A folder that holds an unfinished run of the same settings is continued, to the same result
-    as without the interruption; a finished one is left as it is. Raises XmgError where it
-    holds a run of other settings or of other features, or another process trains into it.
+    as without the interruption; a finished one is left as it is. progress(done, iterations, best
+    accuracy) is called after each meta-iteration. Raises XmgError where the folder holds a run of
+    other settings or of other features, or another process trains into it.
     """
     system = TRAINED[config.system]
     _refuse_another(run, config)

@@ -42,6 +42,24 @@ def test_every_package_on_disk_is_shipped():
     assert sorted(listed) == sorted({"xmg", *on_disk})
 
 
+def test_every_file_beside_the_modules_is_shipped():
+    """Specs, their concepts, templates: what an installed command opens."""
+    given = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    shipped = {
+        path
+        for package, patterns in given["package-data"].items()
+        for pattern in patterns
+        for path in (ROOT / "src" / package.replace(".", "/")).resolve().glob(pattern)
+    }
+    beside = {
+        path
+        for room in ROOMS
+        for path in (ROOT / room).rglob("*")
+        if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts
+    }
+    assert beside and beside <= shipped
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports_point_one_way(path):
     room = room_of(path)

@@ -76,15 +76,17 @@ class Row(NamedTuple):
 def read_spec(path: Path, here: bool = False, **instead: Any) -> Spec:
     """Read a spec; `instead` holds values that stand in for the file's.
 
-    Its paths are beside it; with `here`, in the working folder.
+    Its paths are beside it; with `here`, as for a shipped spec, in the working folder, except files
+    that come with it.
 
     Raises XmgError naming the line of what is wrong: an unknown system or setting, an empty axis, a
     value out of range, a row named twice.
     """
     document, text = read_toml(path, "spec"), path.read_text(encoding="utf-8-sig")
     for key in FILES:
-        if isinstance(document.get(key), str):
-            document[key] = (Path() if here else path.parent) / document[key]
+        if isinstance(name := document.get(key), str):
+            beside = path.parent / name
+            document[key] = beside if beside.exists() or not here else Path(name)
     document |= {key: value for key, value in instead.items() if value is not None}
     try:
         spec = Spec.model_validate(document)

@@ -1,9 +1,17 @@
 """Align + classify: alignment and a classifier of all source classes, no meta-learning anywhere.
 
-CROMA paper (arXiv:2012.02813), table rows of that name, with three ways to align: contrastive;
-adversarial, by a discriminator that cannot tell the modalities; cycle, by translation there and
-back (`engine/losses/rivals.py`). They read labelled source rows and pairs, no target label. New
-classes have a classifier of their own, which starts from nothing or from class means.
+Rows of that name in the tables of the CROMA paper (Liang, Wu, Ziyin, Morency, Salakhutdinov,
+arXiv:2012.02813). theta itself takes Adam steps, on one of
+
+    contrastive   CROMA's alignment loss,
+    adversarial   1/2 [mean log(1 + e^-D(s)) + mean log(1 + e^D(t))], D a discriminator; e_s and e_t
+                  climb it (Ganin, Lempitsky, ICML 2015),
+    cycle         1/4 sum over x in {x_s, x_t} and y in {s, t} of |y V_x - x|^2 / |x|^2, s and t
+                  before they are made unit (Pham, Liang, Manzini, Morency, Poczos, AAAI 2019),
+
+and then on cross-entropy of s . C / tau, C a column for each source class. They read labelled
+source rows and pairs, no target label. New classes have a classifier of their own, which starts
+from nothing or from class means.
 """
 
 import torch

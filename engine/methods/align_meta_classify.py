@@ -1,7 +1,13 @@
 """Align + meta classify: ordinary supervised alignment, and a meta-learned classifier.
 
-CROMA paper (arXiv:2012.02813), table rows of that name. As CROMA but for the alignment, whose
-steps move the heads themselves.
+Rows of that name in the tables of the CROMA paper (Liang, Wu, Ziyin, Morency, Salakhutdinov,
+arXiv:2012.02813). Both losses are CROMA's, and so is what it reads: labelled source rows, pairs and
+their sets, no target label. Only how e_s, e_t learn from the first differs,
+
+    align      theta^meta <- Adam step on L(e_s, e_t) at theta^meta, `inner_steps` times a task,
+    classify   inner steps on L(e_s, phi), then Reptile, as in CROMA,
+
+with one state of Adam for the whole training.
 """
 
 from dataclasses import replace

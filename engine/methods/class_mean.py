@@ -1,4 +1,11 @@
-"""Nearest class mean on frozen target features: no source, nothing meta-trained."""
+"""Nearest class mean on frozen target features: no source, nothing meta-trained.
+
+    argmax_c unit(g(x)) . m_c,   m_c = unit(mean of unit(g(x_i)) over the k rows of class c)
+
+(Mensink, Verbeek, Perronnin, Csurka, IEEE TPAMI 2013, here by the cosine and without a learned
+metric). Each function below says what g is, and what it was fitted on: nothing, unlabelled target
+rows, or target rows and the sets that pairs put them in.
+"""
 
 from collections.abc import Callable
 
@@ -27,7 +34,10 @@ def raw(view: Nothing, _: Config) -> list[Learner]:
 
 
 def whitened(view: TargetOnly, _: Config) -> list[Learner]:
-    """The same after square root and PCA-whitening on unlabelled target rows of meta-training."""
+    """The same after square root and PCA-whitening (Hu, Gripon, Pateux, ICANN 2021).
+
+    Fitted on the target rows of the pairs, of which it reads no label and no set.
+    """
     file, rows = view.target.file, view.target.rows
     whole = fit_whitenings(file, rows, file.dim)
     return [Learner(front.leading(width).pooled) for width in _WIDTHS for front in whole]
@@ -36,9 +46,9 @@ def whitened(view: TargetOnly, _: Config) -> list[Learner]:
 def within(view: TargetOnly, _: Config) -> list[Learner]:
     """The same after whitening by the mean covariance inside the target sets of the pairs.
 
-    Within-class covariance normalization, C_w^-1/2 (Hatch, Kajarekar, Stolcke, Interspeech 2006).
-    It reads no source row, but the sets that pairs form: of strong pairs those of the source's
-    labels.
+    Within-class covariance normalization (Hatch, Kajarekar, Stolcke, Interspeech 2006):
+    g(x) = unit(f(x)) C_w^-1/2, f the whitening above, C_w shrunk. It reads no source row, but the
+    sets that pairs form: concepts of weak ones, of strong ones by default the source's labels.
     """
     pool = view.target
     shares = torch.from_numpy(pool.sizes / pool.sizes.sum())

@@ -1,7 +1,11 @@
 """Cross-modal linear probe (Lin, Yu, Kuang, Pathak, Ramanan, CVPR 2023).
 
-A logistic probe whose support holds source samples too: k of each new class, in the space that CCA
-of the pairs gives. It reads more than CROMA does, namely source samples of the new classes, so it
+A logistic probe whose support holds source samples too, in the space that CCA of the pairs gives:
+
+    min C sum_i -log softmax(z_i W + b)[y_i] + 1/2 |W|^2,   z = unit(unit(a) rho),
+
+a canonical coordinates of k target rows and of k source rows of each class, rho the correlations.
+It reads pairs, and more than CROMA does: source samples of the new classes, by their labels. So it
 can run only where the source has classes of the target's names.
 """
 

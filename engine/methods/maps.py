@@ -1,6 +1,12 @@
 """Closed-form alignment, then nearest class mean: CCA, CSA, Procrustes, ridge.
 
-They read what CROMA's alignment reads: pairs of whitened rows, no label beside the sets.
+They read what CROMA's alignment reads: pairs of whitened rows, no label beside the sets. A closed
+form gives a matrix M, and a task is answered by class means of
+
+    g(x) = (unit(f(x)) - mean) M,   f the target's front, the mean over the pairs' target rows.
+
+M is made of C_tt, C_ss and C_ts, covariances of unit(f(x)) over all pairs of X_s x X_t; each
+function below says how.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,7 +32,10 @@ _PENALTIES = (1.0, 0.1, 10.0)
 
 
 def by_cca(train: MetaTrain, config: Config) -> list[Learner]:
-    """Canonical directions of the target, unweighted (Hotelling, Biometrika 1936)."""
+    """Canonical directions of the target, unweighted (Hotelling, Biometrika 1936).
+
+    M = C_tt^-1/2 U, with U diag(rho) V^T = C_tt^-1/2 C_ts C_ss^-1/2.
+    """
     found = []
     for front, pair in _fitted(train, config):
         target = cca(pair, _SHRINKAGE, max(_WIDTHS)).target
@@ -37,8 +46,9 @@ def by_cca(train: MetaTrain, config: Config) -> list[Learner]:
 def by_csa(train: MetaTrain, config: Config) -> list[Learner]:
     """Canonical similarity analysis (Li, Chinchali, Topcu, ICLR 2025): rho^p weighs directions.
 
-    Unit canonical coordinates a, b of two rows have the similarity sum_i rho_i a_i b_i, that is
-    p = 1/2 for each; p = 1 and 2 trust correlations more.
+    g(x) = unit((unit(f(x)) - mean) M) rho^p, M of CCA. Unit canonical coordinates a, b of two rows
+    have the similarity sum_i rho_i a_i b_i, that is p = 1/2 for each; p = 1 and 2 trust
+    correlations more.
     """
     found = []
     for front, pair in _fitted(train, config):
@@ -48,8 +58,11 @@ def by_csa(train: MetaTrain, config: Config) -> list[Learner]:
 
 
 def by_canonical(train: MetaTrain, config: Config) -> list[Learner]:
-    """What CROMA may start from and adapts with, untrained: canonical coordinates weighted by their
-    `evidence`, beside the target's own features at several weights."""
+    """What CROMA may start from and adapts with, untrained.
+
+    g(x) = [unit(f(x) M sqrt(rho / (1 - rho^2))), w unit(f(x))], M of CCA: coordinates weighted by
+    their `evidence` (Bach, Jordan, 2005; Ioffe, ECCV 2006), beside the target's own features.
+    """
     return [c for front, pair in _fitted(train, config) for c in canonical(front, pair, config)]
 
 
@@ -63,7 +76,8 @@ def canonical(front: Whitening, pair: Pair, config: Config) -> list[Learner]:
 def by_procrustes(train: MetaTrain, config: Config) -> list[Learner]:
     """The rotation onto the source (Schonemann, Psychometrika 1966), on its leading directions.
 
-    A rotation alone changes no cosine between target rows: what helps is what it leaves out.
+    M = U, with U diag(c) V^T = C_ts: V^T would only turn the result. A rotation alone changes no
+    cosine between target rows: what helps is what it leaves out.
     """
     found = []
     for front, pair in _fitted(train, config):
@@ -73,7 +87,11 @@ def by_procrustes(train: MetaTrain, config: Config) -> list[Learner]:
 
 
 def by_ridge(train: MetaTrain, config: Config) -> list[Learner]:
-    """Source rows predicted from target rows by ridge regression."""
+    """Source rows predicted from target rows.
+
+    M = (C_tt + penalty tr(C_tt) / d I)^-1 C_ts, ridge regression (Hoerl, Kennard, Technometrics
+    1970).
+    """
     return [
         _learner(front, pair, ridge(pair, penalty))
         for front, pair in _fitted(train, config)

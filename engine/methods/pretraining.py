@@ -1,4 +1,12 @@
-"""Pre-training: the pretrained encoder and new layers, fine-tuned on the k labels alone."""
+"""Pre-training: the pretrained encoder and new layers, fine-tuned on the k labels alone.
+
+The first row of the tables of the CROMA paper (Liang, Wu, Ziyin, Morency, Salakhutdinov,
+arXiv:2012.02813). The encoder is frozen here as everywhere, and a task moves W and phi on
+
+    L(W, phi) = -1/n sum_i log softmax(z_i . phi / tau)[y_i],   z_i = unit(unit(x_i) R W),
+
+R random and fixed, W from the identity. It reads no row of meta-training.
+"""
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -15,8 +23,7 @@ from xmg.engine.model.heads import Linear
 def pretraining(view: Nothing, config: Config) -> list[Learner]:
     """A random projection of unit features to `width`, a linear layer, phi = 0.
 
-    The layer starts as the identity and is fine-tuned with phi. The first row of the CROMA
-    paper's tables (arXiv:2012.02813). Touches no meta-training data.
+    The layer starts as the identity and is fine-tuned with phi.
     """
     generator = torch.Generator().manual_seed(int(key_of(config.seed, Stream.PRETRAINING)) >> 1)
     projection = torch.randn(view.dim, config.width, generator=generator) / config.width**0.5

@@ -1,6 +1,12 @@
 """Linear probes of scikit-learn on frozen target features: logistic and ridge.
 
-They read the k labels of a task, and of meta-training unlabelled target rows (to whiten by).
+Of z = unit(g(x)), g the features as they are or whitened, a task's k labels fit W and b by
+
+    logistic   min C sum_i -log softmax(z_i W + b)[y_i] + 1/2 |W|^2,
+    ridge      min sum_i |z_i W + b - t_i|^2 + 1/C |W|^2,   t_i 1 for y_i and -1 elsewhere,
+
+the usual test of frozen features (Alain, Bengio, arXiv:1610.01644). Of meta-training they read
+unlabelled target rows, to whiten by.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,8 +1,17 @@
 """Shared: one encoder for both modalities; a linear map brings target rows to the source's width.
 
-The domain-adaptation rows of the CROMA paper (arXiv:2012.02813), meta-trained as CROMA is: alone;
-with the contrastive alignment loss; with domain confusion; and with target labels. The last reads
-labels of target rows in meta-training, the others none.
+The domain-adaptation rows in the tables of the CROMA paper (Liang, Wu, Ziyin, Morency,
+Salakhutdinov, arXiv:2012.02813), meta-trained by Reptile as CROMA is. With s = unit(f(x_s) W) and
+t = unit(f(x_t) A W), a task takes inner steps on
+
+    shared             -1/n sum_i log softmax(s_i . phi / tau)[y_i]; A stays as it starts,
+    shared + align     CROMA's alignment loss of W and A, then the same,
+    domain confusion   1/2 [mean log(1 + e^-D(s)) + mean log(1 + e^D(t))], D a discriminator; W, A
+                       climb it (Ganin, Lempitsky, ICML 2015); then the same,
+    target labels      the same, then the same of t and the labels of target rows.
+
+All read labelled source rows, and pairs: for the fronts alone (shared, target labels), as pairs
+with their sets, or as rows of either modality. The last reads target labels too, the others none.
 """
 
 from xmg.engine.config import Config

@@ -1,7 +1,8 @@
 """SimpleShot (Wang, Chao, Weinberger, van der Maaten, arXiv:1911.04623): CL2N.
 
-Features less their mean over unlabelled target rows of meta-training, brought to unit norm;
-nearest class mean by Euclidean distance.
+    argmin_c |unit(x - m) - mean of unit(x_i - m) over the k rows of class c|,
+
+m the mean of the unlabelled target rows of meta-training, which is all that it reads there.
 """
 
 from collections.abc import Sequence

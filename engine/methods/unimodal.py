@@ -1,9 +1,19 @@
 """Learning in the target modality alone: unsupervised, by the pairs' sets, and by target labels.
 
-Meta-learning is what rows of the CROMA paper's tables do (arXiv:2012.02813). Ordinary classifiers
-of all classes, whose features then serve new ones, are the rivals that it has to beat (Chen, Liu,
-Kira, Wang, Huang, "A Closer Look at Few-shot Classification", ICLR 2019). No system here can open
-the source file.
+Three are rows in the tables of the CROMA paper (Liang, Wu, Ziyin, Morency, Salakhutdinov,
+arXiv:2012.02813), trained by Reptile; two are the rivals that they have to beat, ordinary
+classifiers of all classes, whose features then serve new ones (Chen, Liu, Kira, Wang, Huang, "A
+Closer Look at Few-shot Classification", ICLR 2019), trained by Adam. Each minimizes one loss, of
+y = e_t(f(x)) and t = unit(y):
+
+    reconstruct         |y V - f(x)|^2 / |f(x)|^2                         -
+    weak labels         -1/n sum_i log softmax(t_i . phi / tau)[c_i]      concepts, or clusters
+    classifier of sets  -1/n sum_i log softmax(t_i . C / tau)[c_i]        sets of the pairs
+    oracle              as weak labels                                    target labels
+    classifier          as the classifier of sets                         target labels
+
+The right column says what tells a class c_i; rows are the target's of the pairs. No system here
+can open the source file.
 """
 
 import torch

@@ -1,4 +1,7 @@
-"""The two tasks of a meta-iteration as inner-loop phases: what each step reads and minimizes."""
+"""The tasks of a meta-iteration as inner-loop phases: what each step reads and minimizes.
+
+CROMA has two, `align` and `classify`; the others are of the systems in `engine/methods/`.
+"""
 
 from functools import cache
 

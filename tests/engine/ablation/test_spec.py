@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import pytest
 from synthetic import write_pair
 
 from xmg.cache import XmgError
+from xmg.cache.pairs import read_concepts
 from xmg.cli.completion import shipped_specs
 from xmg.engine.ablation.protocol import check
 from xmg.engine.ablation.spec import cells_of, read_spec
@@ -144,7 +147,16 @@ def test_shipped_specs_are_sound(path):
     spec = read_spec(path, here=True)
     assert cells_of(spec)
     assert path.read_text("utf-8").startswith("# ")  # what --list says
-    assert spec.source.parent == spec.source.parent.__class__()
+    assert {spec.source.parent, spec.target.parent} == {Path()}
+
+
+def test_a_shipped_spec_brings_its_concepts_and_takes_others(tmp_path):
+    (path,) = (p for p in shipped_specs() if p.stem == "image-to-audio")
+    found = read_spec(path, here=True)
+    assert found.concepts == path.parent / "concepts" / "image-to-audio.toml"
+    assert len(read_concepts(found.concepts).source) == 13
+    other = read_spec(path, here=True, concepts=tmp_path / "mine.toml")
+    assert other.concepts == tmp_path / "mine.toml"
 
 
 def test_options_stand_in_for_the_file(spec, tmp_path):
