@@ -1,6 +1,7 @@
 import sys
 
 import pytest
+import torch
 
 from xmg.cache import XmgError
 from xmg.extract.encoders import ENCODERS, load_encoder
@@ -36,9 +37,25 @@ def test_a_missing_package(monkeypatch, name, package, extra):
         load_encoder(name)
 
 
-def test_unknown_device():
-    with pytest.raises(XmgError, match="no device 'warp'"):
-        load_encoder("efficientnet-lite0", device="warp")
+@pytest.mark.parametrize("name", ["warp", "", "meta", "cuda:99", "cuda:x", "vulkan", "hpu"])
+def test_a_device_that_is_not_here(name):
+    with pytest.raises(XmgError, match=f"no device '{name}' here.*; torch finds cpu") as error:
+        load_encoder("efficientnet-lite0", device=name)
+    said = str(error.value)
+    assert said.endswith(". fix: --device cpu") and len(said) < 250 and "aten" not in said
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="this machine has mps")
+def test_a_device_of_another_kind_of_machine():
+    with pytest.raises(XmgError, match=r"^no device 'mps' here; torch finds cpu.*fix: --device"):
+        load_encoder("efficientnet-lite0", device="mps")
+
+
+def test_more_processes_than_devices(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("LOCAL_RANK", "99")
+    with pytest.raises(XmgError, match="no device 'cuda:99' here"):
+        load_encoder("efficientnet-lite0")
 
 
 def test_a_name_with_a_slash_is_a_hugging_face_model(monkeypatch):
