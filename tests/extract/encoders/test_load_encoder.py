@@ -13,12 +13,24 @@ def test_unknown_name_lists_the_closest():
     assert all(name in str(error.value) for name in ENCODERS)
 
 
+@pytest.mark.parametrize("name", ["", ":", "a:", ":b", "a:b:c", "1a:b", "nothing at all"])
+def test_no_name(name):
+    with pytest.raises(XmgError, match=rf"^no encoder '{name}'\. fix: one of resnet18, .*hf:MODEL"):
+        load_encoder(name)
+
+
+@pytest.mark.parametrize("prefix", ["hf:", "timm:", "torchvision:"])
+def test_a_library_without_a_name(prefix):
+    with pytest.raises(XmgError, match=f"^'{prefix}' names no model. fix: such as {prefix}[a-z]"):
+        load_encoder(prefix)
+
+
 @pytest.mark.parametrize("name", ["char-ngrams", "logmel40", "logmel40-stats"])
 def test_encoders_without_weights(name):
     encoder = load_encoder(name, device="cpu")
     assert encoder.name == name
     assert encoder.sequences == (name == "logmel40")
-    with pytest.raises(XmgError, match="does not take --weights; it takes no options"):
+    with pytest.raises(XmgError, match=r"does not take --weights; .* fix: leave out --weights"):
         load_encoder(name, weights="w.pth")
 
 
