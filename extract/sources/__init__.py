@@ -54,7 +54,7 @@ def open_source(
     Raises XmgError where nothing is there, nothing fits, or the options contradict.
     """
     if modality not in get_args(Modality):
-        raise XmgError(f"modality is image, text or audio, not {modality!r}")
+        raise XmgError(f"there is no modality {modality!r}. fix: image, text or audio")
     if layout in PUBLISHED:
         check_folder(layout, root)
     if not root.exists():

@@ -76,7 +76,10 @@ def _entries(folder: str) -> list[tuple[str, bool]]:
         with os.scandir(folder) as entries:
             return sorted((e.name, _is_folder(e)) for e in entries if not e.name.startswith("."))
     except OSError as error:
-        raise XmgError(f"cannot list {folder}: {error.strerror or error}") from error
+        raise XmgError(
+            f"cannot list {folder}: {error.strerror or error}. fix: check its permissions, or move "
+            "it out of the data"
+        ) from error
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -236,9 +236,9 @@ def test_what_cannot_stand_side_by_side(tmp_path):
     for options, message in (
         ({"pooling": "none,mean"}, "cannot stand side by side"),
         ({"pooling": "mean,mean"}, "--pooling names one twice"),
-        ({"layers": "1,two"}, "layers are numbers"),
+        ({"layers": "1,two"}, "'1,two' are no layers. fix: "),
         ({"layers": "1", "pooling": "pooler"}, "of the last layer"),
-        ({"pooling": "max"}, "pooling must be one of mean, cls, pooler, none, got 'max'"),
+        ({"pooling": "max"}, "no pooling 'max'. fix: one of mean, cls, pooler, none"),
     ):
         with pytest.raises(XmgError, match=message):
             load_encoder("bert-base-uncased", weights=tmp_path, **options)
