@@ -60,8 +60,13 @@ def write_draft(out: Path, draft: Draft, *, overwrite: bool, notify: Notify) -> 
 
 
 def check_no_folder(out: Path) -> None:
-    """Raise XmgError where an output is a folder."""
-    if out.is_dir():
+    """Raise XmgError where an output is a folder, or nobody can tell."""
+    try:
+        is_folder = out.is_dir()
+    except OSError as error:  # a name that is too long, a folder that is closed
+        reason = error.strerror
+        raise XmgError(f"cannot write {out}: {reason}. fix: name another output") from error
+    if is_folder:
         raise XmgError(f"{out} is a folder. fix: name a file in it, such as {out / 'features.h5'}")
 
 
@@ -170,6 +175,17 @@ def appearing(path: Path) -> Iterator[BinaryIO]:
         raise XmgError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         draft.unlink(missing_ok=True)
+
+
+def required(path: Path, fix: str = "check the path") -> Path:
+    """Return `path`; raises XmgError where nothing is there, or nobody may look."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        raise XmgError(f"there is nothing at {path}. fix: {fix}") from None
+    except OSError as error:
+        raise XmgError(f"cannot look at {path}: {error.strerror}. fix: {fix}") from None
+    return path
 
 
 def required_file(path: Path) -> Path:

@@ -237,7 +237,9 @@ def real_path(path: Path) -> Path:
     try:
         return path.resolve()
     except (OSError, RuntimeError):
-        raise XmgError(f"{path} is a symbolic link that leads back to itself") from None
+        raise XmgError(
+            f"{path} is a symbolic link that leads back to itself. fix: name another output"
+        ) from None
 
 
 def _rows_are_there(folder: Path, plan: Plan, placed: Placement) -> bool:

@@ -147,7 +147,7 @@ def _find(name: str) -> tuple[Loader, str]:
         return PUBLISHED[name].loader, name
     for prefix, loader in _PREFIXES.items():
         if name == prefix:
-            raise XmgError(f"{name!r} names no model. fix: such as {_SUCH_AS[prefix]}")
+            raise XmgError(f"{name!r} names no model. fix: name one, such as {_SUCH_AS[prefix]}")
         if name.startswith(prefix):
             return loader, name.removeprefix(prefix)
     module, colon, function = name.partition(":")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final, get_args
 
 from xmg.cache import XmgError
+from xmg.cache.outputs import required
 from xmg.extract.sources import manifest
 from xmg.extract.sources.cifar import find_cifar, open_cifar
 from xmg.extract.sources.esc50 import META, open_esc50
@@ -57,8 +58,7 @@ def open_source(
         raise XmgError(f"there is no modality {modality!r}. fix: image, text or audio")
     if layout in PUBLISHED:
         check_folder(layout, root)
-    if not root.exists():
-        raise XmgError(f"there is nothing at {root}. fix: check the path")
+    required(root)
     named = {"id": id_column, "content": content_column, "label": label_column}
     options = {f"{k}_column": v for k, v in named.items() if v is not None}
     layout = _detect(root, manifest_wanted=bool(options)) if layout == "auto" else layout

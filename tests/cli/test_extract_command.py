@@ -99,6 +99,14 @@ def test_what_is_no_feature_file_stays(xmg, folder, monkeypatch):
     assert (folder / "a.csv").read_text() == before
 
 
+def test_an_empty_argument_is_not_the_working_folder(xmg, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    for words in (("",), ("a.csv", "")):  # as of a shell variable that is not set
+        status, _, err = xmg("extract", *words, "-e", "char-ngrams", "-o", "x.h5")
+        assert status == 2 and "a path is empty. fix: " in " ".join(err.split())
+    assert names(folder) == []
+
+
 def test_a_spec_is_checked_before_anything_runs(xmg, folder):
     spec = folder / "sets.toml"
     spec.write_text(spec.read_text() + table("a.csv", "char-ngrm", "c.h5"))

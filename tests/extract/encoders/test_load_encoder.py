@@ -21,7 +21,9 @@ def test_no_name(name):
 
 @pytest.mark.parametrize("prefix", ["hf:", "timm:", "torchvision:"])
 def test_a_library_without_a_name(prefix):
-    with pytest.raises(XmgError, match=f"^'{prefix}' names no model. fix: such as {prefix}[a-z]"):
+    with pytest.raises(
+        XmgError, match=f"^'{prefix}' names no model. fix: name one, such as {prefix}[a-z]"
+    ):
         load_encoder(prefix)
 
 

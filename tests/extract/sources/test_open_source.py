@@ -33,7 +33,7 @@ def test_what_does_not_fit(tmp_path, options, reason):
 
 
 def test_unknown_modality(tmp_path):
-    with pytest.raises(XmgError, match="image, text or audio, not 'video'"):
+    with pytest.raises(XmgError, match="no modality 'video'"):
         open_source(tmp_path, "video")
 
 
