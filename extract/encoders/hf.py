@@ -44,12 +44,14 @@ def load(
     if modality not in (None, *get_args(Modality)):
         raise XmgError(f"there is no modality {modality!r}. fix: image, text or audio")
     parts = _parts(config)
-    if not parts and trust_remote_code and modality:
+    if not parts and trust_remote_code:
+        if modality is None:
+            raise XmgError(f"{name} does not say what it reads. fix: --modality text, or another")
         parts = {modality: AutoModel}
     if not parts:
         raise XmgError(
-            f"transformers knows no plain model of type {config.model_type!r}. fix: wrap it as "
-            "module:function, or where it brings its own code, --trust-remote-code --modality"
+            f"transformers knows no plain model of type {config.model_type!r}. "
+            "fix: wrap it as module:function"
         )
     if len(parts) > 1 and modality is None:
         raise XmgError(
