@@ -9,7 +9,7 @@ from xmg.cache.outputs import required
 from xmg.extract.sources import manifest
 from xmg.extract.sources.cifar import find_cifar, open_cifar
 from xmg.extract.sources.esc50 import META, open_esc50
-from xmg.extract.sources.folder import open_folder
+from xmg.extract.sources.folder import check_open, open_folder
 from xmg.extract.sources.manifest import open_manifest
 from xmg.extract.sources.published import PUBLISHED, check_folder
 from xmg.extract.sources.wilderness import is_wilderness, open_wilderness
@@ -61,7 +61,8 @@ def open_source(
     required(root)
     named = {"id": id_column, "content": content_column, "label": label_column}
     options = {f"{k}_column": v for k, v in named.items() if v is not None}
-    layout = _detect(root, manifest_wanted=bool(options)) if layout == "auto" else layout
+    if layout == "auto":
+        layout = _detect(root, manifest_wanted=bool(options))
     if options and layout != "manifest":
         raise XmgError(
             f"{root} is read as layout {layout!r}, which has no columns to name. "
@@ -98,6 +99,7 @@ def _open_published(root: Path, modality: Modality, layout: str) -> Source:
 def _detect(root: Path, *, manifest_wanted: bool) -> str:
     if root.is_file() or manifest_wanted:
         return "manifest"
+    check_open(root)
     published = next((layout for layout, fits in _RECOGNISED.items() if fits(root)), None)
     if published:
         return published

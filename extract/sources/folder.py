@@ -39,6 +39,14 @@ def open_folder(root: Path, modality: Modality) -> Source:
     return Source(root.resolve().name, Samples(ids, labels, partial(_path, str(root), files)))
 
 
+def check_open(folder: Path) -> None:
+    """Raise XmgError for what is no folder, or one that cannot be listed or looked into."""
+    if not folder.is_dir():  # a pipe, a socket, a device
+        raise XmgError(f"{folder} is neither file nor folder. fix: give a folder or a manifest")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise XmgError(f"cannot list {folder}: Permission denied. fix: check its permissions")
+
+
 def relative_files(root: Path, modality: Modality) -> Iterator[str]:
     """Yield the POSIX path, relative to `root`, of each file with a suffix of `modality`.
 
