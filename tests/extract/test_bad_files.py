@@ -1,5 +1,9 @@
 """Files that something is wrong with, in one folder with good ones, through the whole pipeline."""
 
+import os
+import socket
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
@@ -28,6 +32,26 @@ def pixels() -> ImageEncoder:
     recipe = {"resize": 6, "crop": 6, "interpolation": "nearest"}
     recipe |= {"mean": [0.0] * 3, "std": [1.0] * 3}
     return ImageEncoder("pixels", torch.nn.Flatten(), 108, recipe, device="cpu")
+
+
+def test_what_is_called_a_picture_and_is_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the path of a socket is short
+    os.mkfifo("pipe.png")
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind("socket.png")
+    Path("loop.png").symlink_to("loop.png")
+    Path("dangling.png").symlink_to("nowhere")
+    Path("zero.png").symlink_to("/dev/zero")
+    Path("class.png").mkdir()
+    for name in ("good.png", "class.png/inside.png", "-rf.png", "new\nline.png", "\x1b[31m.png"):
+        Image.new("RGB", (6, 6)).save(name)
+    rows, rejects = outcome(Path(), pixels())
+    assert set(rows) == {
+        "good.png", "class.png/inside.png", "-rf.png", "new\nline.png", "\x1b[31m.png",
+    }  # fmt: skip
+    for name in ("pipe.png", "socket.png", "zero.png"):
+        assert rejects.pop(name) == "not a regular file"
+    assert {reason[:11] for reason in rejects.values()} == {"cannot open"} and len(rejects) == 2
 
 
 def test_pictures(tmp_path, monkeypatch):

@@ -189,7 +189,9 @@ def test_an_output_that_is_no_feature_file(tmp_path):
 
 
 def test_nothing_readable(tmp_path):
-    with pytest.raises(XmgError, match=r"no input could be encoded .*this one is bad"):
+    with pytest.raises(
+        XmgError, match=r"no input could be encoded .*this one is bad\). fix: check"
+    ):
         extract(Source("bad", [Sample("a", "bad")]), Counting(), tmp_path / "a.h5")
 
 
