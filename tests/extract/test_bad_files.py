@@ -9,13 +9,15 @@ import pytest
 import soundfile
 import torch
 from PIL import Image
+from test_pipeline import Counting
 
-from xmg.cache import decode
+from xmg.cache import XmgError, decode
 from xmg.extract.encoders import load_encoder
 from xmg.extract.encoders.image import ImageEncoder
 from xmg.extract.encoders.speech import frame_statistics, log_mel
 from xmg.extract.pipeline import extract
 from xmg.extract.sources import open_source
+from xmg.extract.types import Sample, Source
 
 RATE = 16_000
 
@@ -128,3 +130,21 @@ def test_texts(tmp_path):
         "empty.txt": "the text is empty",
         "latin.txt": "not UTF-8 text: unexpected end of data at byte 3",
     }
+
+
+def test_files_that_vanish_or_grow_after_the_listing(tmp_path):
+    for name in "abc":
+        (tmp_path / name).write_text("1")
+
+    class Moving(Counting):
+        def decode(self, content):
+            if content.name == "a":
+                (tmp_path / "b").unlink(missing_ok=True)
+                (tmp_path / "c").write_text("23")
+            return int(content.read_text())
+
+    source = Source("s", [Sample(name, tmp_path / name, "x") for name in "abc"])
+    file = extract(source, Moving(pace=0), tmp_path / "a.h5", n_workers=1)
+    assert [name for name, _ in file.rejects] == ["b"] and decode(file.ids) == ["a", "c"]
+    with pytest.raises(XmgError, match=r"1 input is changed \('c'\)"):
+        extract(source, Moving(pace=0), tmp_path / "a.h5", n_workers=1)

@@ -139,24 +139,6 @@ def test_a_rejected_input_that_was_mended_is_said_to_have_changed(tmp_path):
     assert n_encoded == 1 and not file.rejects
 
 
-def test_files_that_vanish_or_grow_after_the_listing(tmp_path):
-    for name in "abc":
-        (tmp_path / name).write_text("1")
-
-    class Moving(Counting):
-        def decode(self, content):
-            if content.name == "a":
-                (tmp_path / "b").unlink(missing_ok=True)
-                (tmp_path / "c").write_text("23")
-            return int(content.read_text())
-
-    source = Source("s", [Sample(name, tmp_path / name, "x") for name in "abc"])
-    file = extract(source, Moving(pace=0), tmp_path / "a.h5", n_workers=1)
-    assert [name for name, _ in file.rejects] == ["b"] and decode(file.ids) == ["a", "c"]
-    with pytest.raises(XmgError, match=r"1 input is changed \('c'\)"):
-        extract(source, Moving(pace=0), tmp_path / "a.h5", n_workers=1)
-
-
 def test_an_interrupted_update_goes_on(out):
     class Dying(Counting):
         def encode(self, batch):
