@@ -60,7 +60,10 @@ class Listing:
         named = (name for name in self.labels if name is not None)
         bad = [n for n in (*self.ids, *named) if not n or n.endswith("\0")]
         if bad:
-            raise XmgError(f"ids and labels may not be empty or end in a NUL byte: {bad[0]!r}")
+            raise XmgError(
+                f"ids and labels may not be empty or end in a NUL byte: {bad[0]!r}. "
+                "fix: correct it in the data"
+            )
 
     def __len__(self) -> int:
         return len(self.ids)

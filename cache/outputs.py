@@ -61,8 +61,16 @@ def write_draft(out: Path, draft: Draft, *, overwrite: bool, notify: Notify) -> 
 
 def check_no_folder(out: Path) -> None:
     """Raise XmgError where an output is a folder."""
-    if out.is_dir():
+    if _is_folder(out):
         raise XmgError(f"{out} is a folder. fix: name a file in it, such as {out / 'features.h5'}")
+
+
+def _is_folder(out: Path) -> bool:
+    """Raises XmgError where nobody can tell: a name that is too long, a folder that is closed."""
+    try:
+        return out.is_dir()
+    except OSError as error:
+        raise XmgError(f"cannot write {out}: {error.strerror}. {disk.fix(error)}") from error
 
 
 def check_replaceable(out: Path) -> None:
@@ -123,7 +131,7 @@ def _cuts(n_bytes: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
 def check_free(paths: Iterable[Path], overwrite: bool) -> None:
     """Raise XmgError where a file to be written is a folder, or is there already."""
     for path in paths:
-        if path.is_dir():
+        if _is_folder(path):
             raise XmgError(f"{path} is a folder. fix: name a file in it")
         if path.exists() and not overwrite:
             raise XmgError(f"{path} exists. fix: --overwrite, or another output")
@@ -136,12 +144,12 @@ def check_own(
 
     head: how such a file begins. A file of another kind stays, and so does one of the inputs.
     """
-    if out.suffix.lower() != suffix and not out.is_dir():
+    if out.suffix.lower() != suffix and not _is_folder(out):
         raise XmgError(f"{out} does not end in {suffix}. fix: -o {out.with_suffix(suffix)}")
     files = filter(os.path.isfile, inputs)  # Path refuses long texts
     if out.is_file() and any(out.samefile(path) for path in files):
         raise XmgError(f"{out} is an input, and stays. fix: name another output")
-    if out.exists() and not out.is_dir() and not (out.is_file() and _begins(out, head)):
+    if not _is_folder(out) and out.exists() and not (out.is_file() and _begins(out, head)):
         raise XmgError(f"{out} is not what this command writes, and stays. fix: another output")
     check_free([out], overwrite)
 
@@ -167,9 +175,21 @@ def appearing(path: Path) -> Iterator[BinaryIO]:
             disk.sync(file.fileno())
         disk.replace(draft, whole)
     except OSError as error:
-        raise XmgError(f"cannot write {path}: {error.strerror or error}") from error
+        reason = error.strerror or error
+        raise XmgError(f"cannot write {path}: {reason}. {disk.fix(error)}") from error
     finally:
         draft.unlink(missing_ok=True)
+
+
+def required(path: Path, fix: str = "check the path") -> Path:
+    """Return `path`; raises XmgError where nothing is there, or nobody may look."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        raise XmgError(f"there is nothing at {path}. fix: {fix}") from None
+    except OSError as error:
+        raise XmgError(f"cannot look at {path}: {error.strerror}. fix: {fix}") from None
+    return path
 
 
 def required_file(path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +10,10 @@ import numpy.typing as npt
 from xmg.cache.errors import XmgError
 from xmg.cache.identity import FeatureSpec, Listing, differences
 from xmg.cache.read import FeatureFile, decode
+
+_ELSE: Final = (
+    "rejected inputs have changed, or the inputs come in another order, or with other columns"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +38,7 @@ class Changes:
             )
             if ids
         ]
-        return ", ".join(said) or "the inputs come in another order, or with other columns"
+        return ", ".join(said) or _ELSE
 
 
 def changes(former: FeatureFile, listing: Listing) -> Changes:

@@ -19,5 +19,5 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
     except UnicodeDecodeError:
         reason = "it is not in UTF-8. fix: save it as UTF-8"
     except (OSError, ValueError, RecursionError) as error:
-        reason = str(error)
+        reason = f"{error}. fix: put that right"
     raise XmgError(f"{path} is not a readable TOML file: {reason}")

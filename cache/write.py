@@ -190,7 +190,10 @@ class FeatureWriter:
         if not len(placed.kept):
             disk.remove_folder(self.folder)
             reason = next(iter(placed.rejects.values()), "no inputs")
-            raise XmgError(f"{self.path}: no input could be encoded (first reason: {reason})")
+            raise XmgError(
+                f"{self.path}: no input could be encoded (first reason: {reason}). "
+                "fix: check the inputs, or choose an encoder that reads them"
+            )
         tables = tables_of(self.listing, placed, self._plan.sequences)
         whole = assemble(self.folder, self._plan, placed, tables, attributes_of(self._plan))
         disk.replace(whole, self.path)
@@ -237,7 +240,9 @@ def real_path(path: Path) -> Path:
     try:
         return path.resolve()
     except (OSError, RuntimeError):
-        raise XmgError(f"{path} is a symbolic link that leads back to itself") from None
+        raise XmgError(
+            f"{path} is a symbolic link that leads back to itself. fix: name another output"
+        ) from None
 
 
 def _rows_are_there(folder: Path, plan: Plan, placed: Placement) -> bool:
@@ -263,5 +268,5 @@ def _telling(path: Path, folder: Path | None = None) -> Iterator[None]:
         kept = f"; what is done is kept in {folder}" if folder and folder.is_dir() else ""
         raise XmgError(
             f"cannot write {path}: {os.strerror(error.errno) if error.errno else error}{kept}.\n"
-            "fix: put that right and type the same command again"
+            f"{disk.fix(error)}"
         ) from error

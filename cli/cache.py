@@ -133,8 +133,10 @@ def _lines(path: Path) -> list[str]:
     """Lines of a UTF-8 file without their ends; empty ones are passed over."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise XmgError(f"cannot read {path} as UTF-8 text: {error}") from error
+    except UnicodeDecodeError as error:
+        raise XmgError(f"cannot read {path} as UTF-8: {error}. fix: save it as UTF-8") from error
+    except OSError as error:
+        raise XmgError(f"cannot read {path}: {error.strerror}. fix: check the path") from error
     found = [line.removesuffix("\r") for line in text.split("\n")]
     names = [line for line in found if line]
     if not names:

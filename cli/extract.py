@@ -14,12 +14,21 @@ if TYPE_CHECKING:
     from xmg.extract.spec import Job
 
 
+def _path(value: str) -> Path:
+    """A path that is there: the empty one would be the working folder."""
+    if not value:
+        raise typer.BadParameter("a path is empty. fix: name one; is a shell variable unset?")
+    return Path(value)
+
+
 def extract(
     data: Annotated[
         list[Path],
         typer.Argument(
             help="Folders or manifests; several become one file. Or one spec (.toml).",
             show_default=False,
+            parser=_path,
+            metavar="data",
         ),
     ],
     encoder: Annotated[

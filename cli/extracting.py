@@ -54,9 +54,10 @@ def each(
 
 def check_there(paths: Iterable[Path]) -> None:
     """Raise XmgError where one of these paths leads nowhere."""
+    from xmg.cache.outputs import required
+
     for path in paths:
-        if not path.exists():
-            raise XmgError(f"there is nothing at {path}. fix: check the path")
+        required(path)
 
 
 def encode(job: "Job", encoder: "Encoder", existing: "Existing", allow_outside: bool) -> None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from threadpoolctl import threadpool_limits
 
-from xmg.cache import FeatureFile, FeatureWriter, PartWriter, Reject
+from xmg.cache import FeatureFile, FeatureWriter, PartWriter, Reject, XmgError
 from xmg.cache.outputs import kept
 from xmg.cache.ranks import Ranks
 from xmg.cache.reuse import known_rows
@@ -191,7 +191,10 @@ def _encode(encoder: Encoder, items: Sequence[Future[Any]]) -> list[Output]:
     readable = [item for item in decoded if not isinstance(item, Reject)]
     rows = list(encoder.encode(readable)) if readable else []
     if len(rows) != len(readable):
-        raise ValueError(f"{encoder.name} gave {len(rows)} rows for {len(readable)} inputs")
+        raise XmgError(
+            f"{encoder.name} gave {len(rows)} rows for {len(readable)} inputs. "
+            "fix: let encode() return one array for each"
+        )
     remaining = iter(rows)
     return [i if isinstance(i, Reject) else next(remaining) for i in decoded]
 

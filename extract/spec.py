@@ -15,6 +15,7 @@ from pydantic import (
 
 from xmg.cache import XmgError
 from xmg.cache.names import closest
+from xmg.cache.outputs import required
 from xmg.cache.toml import read_toml
 from xmg.cache.write import real_path
 from xmg.extract.encoders import check_encoder, load_encoder
@@ -22,6 +23,16 @@ from xmg.extract.sources import LAYOUTS, open_source
 from xmg.extract.sources.combined import combine
 from xmg.extract.sources.limited import limit
 from xmg.extract.types import Encoder, Modality, Source
+from xmg.extract.wording import in_words
+
+
+def _named(path: Any) -> Any:
+    """Refuse what no file is called; "" would be the spec's own folder."""
+    if path == "":
+        raise ValueError("is empty. fix: name a file or folder")
+    if "\0" in str(path):
+        raise ValueError(f"is {path!r}, which no file can be called. fix: leave out the NUL")
+    return path
 
 
 def _beside(path: Path, info: ValidationInfo) -> Path:
@@ -32,16 +43,16 @@ def _beside(path: Path, info: ValidationInfo) -> Path:
 def _model_beside(name: str, info: ValidationInfo) -> str:
     """`hf:FOLDER` as seen from the spec's folder; other names stay."""
     folder = Path(info.context or "") / name.removeprefix("hf:")
-    return f"hf:{folder}" if name.startswith("hf:") and folder.is_dir() else name
+    return f"hf:{folder}" if name.startswith("hf:") and name != "hf:" and folder.is_dir() else name
 
 
-_Path = Annotated[Path, AfterValidator(_beside)]
+_Path = Annotated[Path, BeforeValidator(_named), AfterValidator(_beside)]
 _Paths = Annotated[
     list[_Path],
     Field(min_length=1),
     BeforeValidator(lambda value: value if isinstance(value, list) else [value]),
 ]
-_Count = Annotated[int, Field(ge=1)]
+_Count = Annotated[int, Field(ge=1, strict=True)]
 
 
 class Job(BaseModel):
@@ -59,7 +70,7 @@ class Job(BaseModel):
     weights: _Path | None = None
     pooling: str | None = None
     layers: str | None = None
-    modality: str | None = None
+    modality: Modality | None = None
     device: str | None = None
     dtype: Literal["float16", "float32"] = "float16"
     workers: _Count | None = None
@@ -115,7 +126,7 @@ def make_job(**values: Any) -> Job:
     try:
         return Job.model_validate(values)
     except ValidationError as error:
-        raise XmgError(_in_words(error)) from None
+        raise XmgError(in_words(error, list(Job.model_fields))) from None
 
 
 def read_spec(path: Path, **instead: Any) -> list[Job]:
@@ -128,29 +139,10 @@ def read_spec(path: Path, **instead: Any) -> list[Job]:
     try:
         spec = Spec.model_validate(document, context=path.parent)
     except ValidationError as error:
-        raise XmgError(f"{path}: {_in_words(error)}") from None
+        raise XmgError(f"{path}: {in_words(error, list(Job.model_fields))}") from None
     jobs = [job.model_copy(update=instead) for job in spec.extract]
     _check(path, jobs)
     return jobs
-
-
-def _in_words(error: ValidationError) -> str:
-    """Such as `table 2: there is no key 'encodr'; the closest is 'encoder'`."""
-    first = error.errors()[0]
-    in_table = first["loc"][0] == "extract" and len(first["loc"]) > 1
-    table = f"table {int(first['loc'][1]) + 1}: " if in_table else ""
-    key = ".".join(map(str, first["loc"][2 if in_table else 0 :]))
-    if first["type"] == "extra_forbidden" and in_table:
-        known = list(Job.model_fields)
-        return (
-            f"{table}there is no key {key!r}{closest(key, known)}. fix: one of {', '.join(known)}"
-        )
-    if first["type"] == "extra_forbidden":
-        return f"there is no key {key!r} outside of tables. fix: put it below a line [[extract]]"
-    if first["type"] == "missing":
-        fix = f"{key} = ..." if in_table else "begin each data set with a line [[extract]]"
-        return f"{table}{key} is missing. fix: {fix}"
-    return f"{table}{key}: {first['msg']}"
 
 
 def _check(path: Path, jobs: list[Job]) -> None:
@@ -177,5 +169,4 @@ def _check_job(job: Job) -> None:
             f"fix: one of {', '.join(LAYOUTS)}"
         )
     for path in (*job.data, *([job.weights] if job.weights else [])):
-        if not path.exists():
-            raise XmgError(f"there is nothing at {path}. fix: a path from the spec's folder")
+        required(path, "a path from the spec's folder")

@@ -1,5 +1,6 @@
 """The few system calls by which files are written: all of them, so that tests can break each."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -7,6 +8,11 @@ from typing import Final
 
 COPY_BYTES: Final = 1 << 23
 DRAFT: Final = ".draft"  # how a small file is called until it is whole
+_FIXES: Final = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "name an output where you may write"),
+    errno.ENAMETOOLONG: "name an output that is shorter",
+    errno.ENOTDIR: "name an output in a folder",
+}
 
 
 def write_at(fd: int, data: memoryview | bytes, offset: int) -> None:
@@ -67,6 +73,12 @@ def write_file(path: Path, data: bytes) -> None:
     finally:
         os.close(fd)
     replace(draft, path)
+
+
+def fix(error: OSError) -> str:
+    """What to do where a file cannot be written."""
+    again = "put that right and type the same command again"
+    return f"fix: {_FIXES.get(error.errno or 0, again)}"
 
 
 def remove_folder(folder: Path) -> None:

@@ -43,6 +43,10 @@ _PREFIXES: Final = {
     "timm:": Loader("image", "load_timm", "image", _WEIGHTS),
     "torchvision:": _TORCHVISION,
 }
+_SUCH_AS: Final = {
+    "hf:": "hf:google/vit-base-patch16-224", "timm:": "timm:convnext_tiny",
+    "torchvision:": "torchvision:convnext_tiny",
+}  # fmt: skip
 PUBLISHED: Final = {
     **{
         name: Published(_TORCHVISION, "image", dim, "224 x 224", "BSD-3-Clause")
@@ -116,7 +120,10 @@ def load_encoder(
         runs_there_anyway = key == "device" and device == "cpu"
         if key not in loader.options and not runs_there_anyway:
             takes = ", ".join(_flag(option) for option in loader.options) or "no options"
-            raise XmgError(f"the encoder {name} does not take {_flag(key)}; it takes {takes}")
+            raise XmgError(
+                f"the encoder {name} does not take {_flag(key)}; it takes {takes}. "
+                f"fix: leave out {_flag(key)}"
+            )
     return _load(name, loader, model, {k: v for k, v in options.items() if k in loader.options})
 
 
@@ -139,16 +146,19 @@ def _find(name: str) -> tuple[Loader, str]:
     if name in PUBLISHED:
         return PUBLISHED[name].loader, name
     for prefix, loader in _PREFIXES.items():
-        if name.startswith(prefix) and name != prefix:
+        if name == prefix:
+            raise XmgError(f"{name!r} names no model. fix: name one, such as {_SUCH_AS[prefix]}")
+        if name.startswith(prefix):
             return loader, name.removeprefix(prefix)
     module, colon, function = name.partition(":")
     if colon and function.isidentifier() and all(p.isidentifier() for p in module.split(".")):
         return Loader("own", "load", "", ()), name
     if "/" in name:
         return _PREFIXES["hf:"], name
-    close = get_close_matches(name, ENCODERS, 1, 0)
+    close = get_close_matches(name, ENCODERS, 1)
     raise XmgError(
-        f"no encoder {name!r}; did you mean {close[0]}? There are {', '.join(ENCODERS)}; also "
+        f"no encoder {name!r}{f'; did you mean {close[0]}?' if close else '.'} "
+        f"fix: one of {', '.join(ENCODERS)}; also "
         f"hf:MODEL, timm:NAME, torchvision:NAME, and module:function for your own"
     )
 

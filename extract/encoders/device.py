@@ -21,16 +21,22 @@ _of_thread = threading.local()
 def pick_device(name: str | None) -> torch.device:
     """Return the named device, or CUDA where there is one, else the CPU. Raises XmgError."""
     if name is None and torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))  # torchrun's
-    if name is None:
-        return torch.device("cpu")
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"  # torchrun's
     try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise XmgError(f"no device {name!r} here ({reason}). fix: --device cpu") from error
+        device = torch.device("cpu" if name is None else name)
+        torch.zeros(1, device=device).item()  # "meta" gives out tensors without values
+    except Exception as error:  # torch raises what it likes
+        reason = str(error).splitlines()[0].split(". ")[0]
+        why = f" ({reason})" if name and name.startswith("cuda") else ""
+        raise XmgError(
+            f"no device {name!r} here{why}; torch finds {', '.join(_devices())}. fix: --device cpu"
+        ) from error
     return device
+
+
+def _devices() -> list[str]:
+    found = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    return ["cpu", *found, *(["mps"] if torch.backends.mps.is_available() else [])]
 
 
 def pick_compute(device: torch.device) -> Compute:

@@ -42,21 +42,26 @@ def load(
     with loading(source):
         config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
     if modality not in (None, *get_args(Modality)):
-        raise XmgError(f"modality is image, text or audio, not {modality!r}")
+        raise XmgError(f"there is no modality {modality!r}. fix: image, text or audio")
     parts = _parts(config)
-    if not parts and trust_remote_code and modality:
+    if not parts and trust_remote_code:
+        if modality is None:
+            raise XmgError(f"{name} does not say what it reads. fix: --modality text, or another")
         parts = {modality: AutoModel}
     if not parts:
         raise XmgError(
-            f"transformers knows no plain model of type {config.model_type!r}. fix: wrap it as "
-            "module:function, or where it brings its own code, --trust-remote-code --modality"
+            f"transformers knows no plain model of type {config.model_type!r}. "
+            "fix: wrap it as module:function"
         )
     if len(parts) > 1 and modality is None:
         raise XmgError(
             f"{name} reads {' and '.join(parts)}. fix: add --modality {next(iter(parts))}"
         )
     if modality is not None and modality not in parts:
-        raise XmgError(f"{name} reads {' and '.join(parts)}, not {modality}")
+        raise XmgError(
+            f"{name} reads {' and '.join(parts)}, not {modality}. "
+            f"fix: --modality {next(iter(parts))}, or another model"
+        )
     found = modality or next(iter(parts))
     options: dict[str, Any] = {
         "weights": weights, "pooling": pooling, "layers": layers, "device": device,

@@ -76,6 +76,11 @@ def loading(source: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, RuntimeError) as error:
+        if "trust_remote_code" in str(error):
+            raise XmgError(
+                f"the Hugging Face model {source} brings code of its own, and none was run. "
+                "fix: read it, then add --trust-remote-code --modality text, or image or audio"
+            ) from error
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise XmgError(
             f"cannot load the Hugging Face model {source} ({reason}). fix: check the name, or "

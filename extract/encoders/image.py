@@ -181,7 +181,10 @@ def _of_timm(name: str, model: Any, device: str | None, compute: Compute | None)
 
 def _check_name(name: str, known: Sequence[str], library: str) -> None:
     if name not in known:
-        raise XmgError(f"{library} has no network {name!r}{closest(name, known)}")
+        raise XmgError(
+            f"{library} has no network {name!r}{closest(name, known)}. "
+            f"fix: a name of {library}'s list_models()"
+        )
 
 
 def load_efficientnet(

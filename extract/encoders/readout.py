@@ -29,7 +29,7 @@ class Readout:
     def __post_init__(self) -> None:
         for pooling in self.poolings:
             if pooling not in POOLINGS:
-                raise XmgError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
+                raise XmgError(f"no pooling {pooling!r}. fix: one of {', '.join(POOLINGS)}")
         if "none" in self.poolings and len(self.layers) * len(self.poolings) > 1:
             raise XmgError(
                 "pooling none gives sequences, which cannot stand side by side with others. "
@@ -94,7 +94,7 @@ def asked(layers: str | None, pooling: str | None, default: str) -> Readout:
     try:
         numbers = tuple(int(part) for part in layers.split(",")) if layers else (LAST,)
     except ValueError:
-        raise XmgError(f"layers are numbers, as --layers 6,12, not {layers!r}") from None
+        raise XmgError(f"{layers!r} are no layers. fix: numbers, such as --layers 6,12") from None
     poolings = tuple(part.strip() for part in (pooling or default).split(","))
     for given, what in ((numbers, "--layers"), (poolings, "--pooling")):
         if len(set(given)) < len(given):

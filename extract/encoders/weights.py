@@ -74,7 +74,10 @@ def fill(model: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
         model.load_state_dict(state)
     except RuntimeError as error:
         reason = "; ".join(line.strip() for line in str(error).splitlines()[1:3])
-        raise XmgError(f"{origin} does not fit this encoder: {reason[:300]}") from error
+        raise XmgError(
+            f"{origin} does not fit this encoder: {reason[:300]}. "
+            "fix: --weights with a file of its network, or the --encoder that it is of"
+        ) from error
 
 
 def digest(state: Mapping[str, Tensor]) -> str:

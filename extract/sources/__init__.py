@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Final, get_args
 
 from xmg.cache import XmgError
+from xmg.cache.outputs import required
 from xmg.extract.sources import manifest
 from xmg.extract.sources.cifar import find_cifar, open_cifar
 from xmg.extract.sources.esc50 import META, open_esc50
-from xmg.extract.sources.folder import open_folder
+from xmg.extract.sources.folder import check_open, open_folder
 from xmg.extract.sources.manifest import open_manifest
 from xmg.extract.sources.published import PUBLISHED, check_folder
 from xmg.extract.sources.wilderness import is_wilderness, open_wilderness
@@ -54,14 +55,14 @@ def open_source(
     Raises XmgError where nothing is there, nothing fits, or the options contradict.
     """
     if modality not in get_args(Modality):
-        raise XmgError(f"modality is image, text or audio, not {modality!r}")
+        raise XmgError(f"there is no modality {modality!r}. fix: image, text or audio")
     if layout in PUBLISHED:
         check_folder(layout, root)
-    if not root.exists():
-        raise XmgError(f"there is nothing at {root}. fix: check the path")
+    required(root)
     named = {"id": id_column, "content": content_column, "label": label_column}
     options = {f"{k}_column": v for k, v in named.items() if v is not None}
-    layout = _detect(root, manifest_wanted=bool(options)) if layout == "auto" else layout
+    if layout == "auto":
+        layout = _detect(root, manifest_wanted=bool(options))
     if options and layout != "manifest":
         raise XmgError(
             f"{root} is read as layout {layout!r}, which has no columns to name. "
@@ -98,6 +99,7 @@ def _open_published(root: Path, modality: Modality, layout: str) -> Source:
 def _detect(root: Path, *, manifest_wanted: bool) -> str:
     if root.is_file() or manifest_wanted:
         return "manifest"
+    check_open(root)
     published = next((layout for layout, fits in _RECOGNISED.items() if fits(root)), None)
     if published:
         return published

@@ -19,7 +19,9 @@ def combine(sources: Sequence[Source]) -> Source:
     names = [source.name for source in sources]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise XmgError(f"two inputs are called {twice[0]!r}. fix: rename one")
+        raise XmgError(
+            f"two inputs are called {twice[0]!r}. fix: rename one, or leave out what is the same"
+        )
     columns = {column for source in sources for column in source.columns}
     first = list(accumulate((len(source.samples) for source in sources), initial=0))
 

@@ -39,6 +39,14 @@ def open_folder(root: Path, modality: Modality) -> Source:
     return Source(root.resolve().name, Samples(ids, labels, partial(_path, str(root), files)))
 
 
+def check_open(folder: Path) -> None:
+    """Raise XmgError for what is no folder, or one that cannot be listed or looked into."""
+    if not folder.is_dir():  # a pipe, a socket, a device
+        raise XmgError(f"{folder} is neither file nor folder. fix: give a folder or a manifest")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise XmgError(f"cannot list {folder}: Permission denied. fix: check its permissions")
+
+
 def relative_files(root: Path, modality: Modality) -> Iterator[str]:
     """Yield the POSIX path, relative to `root`, of each file with a suffix of `modality`.
 
@@ -76,7 +84,10 @@ def _entries(folder: str) -> list[tuple[str, bool]]:
         with os.scandir(folder) as entries:
             return sorted((e.name, _is_folder(e)) for e in entries if not e.name.startswith("."))
     except OSError as error:
-        raise XmgError(f"cannot list {folder}: {error.strerror or error}") from error
+        raise XmgError(
+            f"cannot list {folder}: {error.strerror or error}. fix: check its permissions, or move "
+            "it out of the data"
+        ) from error
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -84,7 +84,8 @@ def read_columns(file: Path, names: Collection[str] = ("id", "label")) -> Column
     except UnicodeDecodeError as error:
         raise XmgError(f"cannot read {file} as UTF-8: {error}. fix: save it as UTF-8") from error
     except OSError as error:
-        raise XmgError(f"cannot read {file}: {error.strerror or error}") from error
+        reason = error.strerror or error
+        raise XmgError(f"cannot read {file}: {reason}. fix: check its permissions") from error
     if not n_rows:
         what = "has no rows below its header" if file.stat().st_size else "is empty"
         raise XmgError(f"{file} {what}. fix: add a row for each input")
@@ -100,7 +101,7 @@ def pick(file: Path, columns: Columns, name: str) -> list[str]:
     close = get_close_matches(name, columns, 1, 0)
     raise XmgError(
         f"{file} has no column {name!r}; did you mean {close[0]!r}? "
-        f"Its columns are {', '.join(columns)}."
+        f"fix: one of its columns, {', '.join(columns)}"
     )
 
 
@@ -195,7 +196,7 @@ def _long_fields() -> Iterator[None]:
 
 def _check_header(file: Path, header: Sequence[str]) -> None:
     if len(set(header)) < len(header):
-        raise XmgError(f"{file} names a column twice: {', '.join(header)}")
+        raise XmgError(f"{file} names a column twice: {', '.join(header)}. fix: rename one")
     found = next((c for c in ";\t," if len(header) == 1 and c in header[0]), None)
     if found:
         raise XmgError(
@@ -218,9 +219,11 @@ def _jsonl(file: Path, lines: Iterable[str], names: Collection[str]) -> Iterator
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise XmgError(f"{file}, line {number} is not JSON: {error}") from error
+            raise XmgError(
+                f"{file}, line {number} is not JSON: {error}. fix: one object a line"
+            ) from error
         if not isinstance(row, dict):
-            raise XmgError(f"{file}, line {number} is not a JSON object")
+            raise XmgError(f"{file}, line {number} is no JSON object. fix: {{...}} on each line")
         for name in names:
             if isinstance(row.get(name), list | dict):
                 raise XmgError(f"{file}, line {number}: {name!r} is {row[name]!r}. fix: one text")

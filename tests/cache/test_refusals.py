@@ -6,6 +6,7 @@ import pytest
 import synthetic
 
 from xmg.cache import FeatureFile, FeatureWriter, Listing, Reject, XmgError
+from xmg.cache.outputs import check_replaceable, required
 
 ONE = Listing(["a"], ["x"])
 ROW = np.ones((1, 2), np.float32)
@@ -156,3 +157,22 @@ def test_sequences_where_one_vector_is_needed(tmp_path):
 def test_a_spec_that_no_attribute_can_hold():
     with pytest.raises(XmgError, match="preprocessing is longer than the 60,000 bytes"):
         replace(synthetic.SPEC, preprocessing={"vocabulary": "x" * 70_000})
+
+
+@pytest.mark.parametrize("letters", [300, 5000])
+def test_a_name_that_no_file_can_have(tmp_path, letters):
+    path = tmp_path / f"{'a' * letters}.h5"
+    with pytest.raises(XmgError, match=r"cannot write .*: File name too long\. fix: name an"):
+        check_replaceable(path)
+    with pytest.raises(
+        XmgError, match=r"cannot look at .*: File name too long\. fix: check the pa"
+    ):
+        required(path)
+
+
+def test_what_has_to_be_there(tmp_path):
+    assert required(tmp_path) == tmp_path
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "none", tmp_path / "file" / "inside", tmp_path / "a\0b"):
+        with pytest.raises(XmgError, match=r"there is nothing at .* fix: check the path"):
+            required(path)

@@ -221,3 +221,31 @@ def test_torch_stays_out(file, tmp_path):
     script = "import sys\nfrom xmg.cli.main import main\n" + "".join(lines)
     script += "assert not {'torch', 'numba'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+def test_without_permission_to_write(cache, file, denied):
+    folder = file.path.parent
+    for name in ("b.npy", "b.parquet"):
+        assert cache("export", file.path, folder / name)[0] == 0
+    for name in ("dog", "狗"):
+        assert cache("select", file.path, "--class", name, "-o", folder / f"{name}.h5")[0] == 0
+    (folder / "closed").mkdir(mode=0)
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    dog = ("cache", "select", "a.h5", "--class", "dog", "-o")
+    found = denied(
+        folder,
+        (*dog, "new.h5"), (*dog, "sub/new.h5"), (*dog, "closed/new.h5"),
+        (*dog, "a.h5", "--overwrite"), ("cache", "merge", "dog.h5", "狗.h5", "-o", "new.h5"),
+        ("cache", "export", "a.h5", "new.npy"), ("cache", "export", "a.h5", "new.parquet"),
+        ("cache", "export", "a.h5", "closed/new.arrow"),
+        ("cache", "export", "a.h5", "b.npy", "--overwrite"),
+        ("cache", "import", "b.npy", "-e", "one", "-o", "new.h5"),
+        ("cache", "import", "b.parquet", "-o", "new.h5"),
+        ("cache", "import", "b.parquet", "-o", "closed/new.h5"),
+    )  # fmt: skip
+    (folder / "closed").chmod(0o755)
+    for status, said in found:
+        error = said[said.index("error: ") :]
+        assert status == 1 and error.startswith("error: cannot write ") and error.count("\n") < 3
+        assert error.endswith("fix: name an output where you may write\n")
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before

@@ -99,6 +99,52 @@ def test_what_is_no_feature_file_stays(xmg, folder, monkeypatch):
     assert (folder / "a.csv").read_text() == before
 
 
+def test_an_empty_argument_is_not_the_working_folder(xmg, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    for words in (("",), ("a.csv", "")):  # as of a shell variable that is not set
+        status, _, err = xmg("extract", *words, "-e", "char-ngrams", "-o", "x.h5")
+        assert status == 2 and "a path is empty. fix: " in " ".join(err.split())
+    assert names(folder) == []
+
+
+def test_without_permission_to_write(xmg, folder, denied):
+    assert xmg("extract", folder / "a.csv", "-e", "char-ngrams", "-o", folder / "a.h5")[0] == 0
+    (folder / "closed").mkdir(mode=0)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    words = ("extract", "b.csv", "-e", "char-ngrams", "-o")
+    same, *found = denied(
+        folder,
+        ("extract", "a.csv", "-e", "char-ngrams", "-o", "a.h5"),
+        (*words, "new.h5"), (*words, "sub/new.h5"), (*words, "closed/new.h5"),
+        (*words, "closed/new.h5", "--dry-run"), (*words, "a.h5", "--overwrite"),
+    )  # fmt: skip
+    (folder / "closed").chmod(0o755)
+    assert same[0] == 0 and "nothing to do" in same[1]
+    for status, said in found:
+        assert status == 1 and said.startswith("error: cannot write ") and said.count("\n") < 3
+        assert said.endswith("fix: name an output where you may write\n")
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_without_permission_to_read(folder, denied):
+    (folder / "closed").mkdir()
+    for name in ("a.csv", "closed", "clips/class1"):
+        (folder / name).chmod(0)
+    words = ("-e", "char-ngrams", "-o", "new.h5")
+    found = denied(
+        folder,
+        ("extract", "a.csv", *words), ("extract", "closed", *words),
+        ("extract", "closed/a.csv", *words), ("extract", "clips", *words),
+    )  # fmt: skip
+    for name in ("a.csv", "closed", "clips/class1"):
+        (folder / name).chmod(0o755)
+    for (status, said), name in zip(
+        found, ("a.csv", "closed", "closed/a.csv", "clips/class1"), strict=True
+    ):
+        assert status == 1 and f"{name}: Permission denied. fix: check " in said
+        assert said.count("\n") == 1
+
+
 def test_a_spec_is_checked_before_anything_runs(xmg, folder):
     spec = folder / "sets.toml"
     spec.write_text(spec.read_text() + table("a.csv", "char-ngrm", "c.h5"))

@@ -1,17 +1,23 @@
 """Files that something is wrong with, in one folder with good ones, through the whole pipeline."""
 
+import os
+import socket
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
 import torch
 from PIL import Image
+from test_pipeline import Counting
 
-from xmg.cache import decode
+from xmg.cache import XmgError, decode
 from xmg.extract.encoders import load_encoder
 from xmg.extract.encoders.image import ImageEncoder
 from xmg.extract.encoders.speech import frame_statistics, log_mel
 from xmg.extract.pipeline import extract
 from xmg.extract.sources import open_source
+from xmg.extract.types import Sample, Source
 
 RATE = 16_000
 
@@ -28,6 +34,26 @@ def pixels() -> ImageEncoder:
     recipe = {"resize": 6, "crop": 6, "interpolation": "nearest"}
     recipe |= {"mean": [0.0] * 3, "std": [1.0] * 3}
     return ImageEncoder("pixels", torch.nn.Flatten(), 108, recipe, device="cpu")
+
+
+def test_what_is_called_a_picture_and_is_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the path of a socket is short
+    os.mkfifo("pipe.png")
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind("socket.png")
+    Path("loop.png").symlink_to("loop.png")
+    Path("dangling.png").symlink_to("nowhere")
+    Path("zero.png").symlink_to("/dev/zero")
+    Path("class.png").mkdir()
+    for name in ("good.png", "class.png/inside.png", "-rf.png", "new\nline.png", "\x1b[31m.png"):
+        Image.new("RGB", (6, 6)).save(name)
+    rows, rejects = outcome(Path(), pixels())
+    assert set(rows) == {
+        "good.png", "class.png/inside.png", "-rf.png", "new\nline.png", "\x1b[31m.png",
+    }  # fmt: skip
+    for name in ("pipe.png", "socket.png", "zero.png"):
+        assert rejects.pop(name) == "not a regular file"
+    assert {reason[:11] for reason in rejects.values()} == {"cannot open"} and len(rejects) == 2
 
 
 def test_pictures(tmp_path, monkeypatch):
@@ -104,3 +130,21 @@ def test_texts(tmp_path):
         "empty.txt": "the text is empty",
         "latin.txt": "not UTF-8 text: unexpected end of data at byte 3",
     }
+
+
+def test_files_that_vanish_or_grow_after_the_listing(tmp_path):
+    for name in "abc":
+        (tmp_path / name).write_text("1")
+
+    class Moving(Counting):
+        def decode(self, content):
+            if content.name == "a":
+                (tmp_path / "b").unlink(missing_ok=True)
+                (tmp_path / "c").write_text("23")
+            return int(content.read_text())
+
+    source = Source("s", [Sample(name, tmp_path / name, "x") for name in "abc"])
+    file = extract(source, Moving(pace=0), tmp_path / "a.h5", n_workers=1)
+    assert [name for name, _ in file.rejects] == ["b"] and decode(file.ids) == ["a", "c"]
+    with pytest.raises(XmgError, match=r"1 input is changed \('c'\)"):
+        extract(source, Moving(pace=0), tmp_path / "a.h5", n_workers=1)

@@ -1,9 +1,12 @@
 import pytest
 
 from xmg.cache import XmgError
-from xmg.extract.spec import make_job, read_spec
+from xmg.extract.spec import Job, make_job, read_spec
 
 GOOD = '[[extract]]\ndata = "a.csv"\nencoder = "char-ngrams"\nout = "a.h5"\n'
+
+OPEN = {"id_column", "content_column", "label_column", "pooling", "layers", "device"}  # any text
+COUNTS = {"workers", "limit"}
 
 
 @pytest.fixture
@@ -58,11 +61,25 @@ def test_a_model_folder_is_beside_the_spec(spec):
     [
         (GOOD + 'encodr = "yamnet"', r"table 1: .*'encodr'; the closest is 'encoder'.*fix: one of"),
         (GOOD + '[[extract]]\ndata = "b.csv"\nout = "b.h5"', r"table 2: encoder is missing"),
-        (GOOD + 'dtype = "float64"', r"table 1: dtype: .*'float16' or 'float32'"),
-        (GOOD + "limit = 0", r"table 1: limit: .*greater than or equal to 1"),
+        (GOOD + 'dtype = "float64"', r"table 1: dtype is 'float64'\. fix: 'float16' or 'float32'"),
+        (GOOD + "limit = 0", r"table 1: limit is 0\. fix: 1 or more"),
+        (GOOD + "limit = true", r"table 1: limit is True, no whole number\. fix: limit = 1"),
+        (GOOD + "workers = 'two'", r"table 1: workers is 'two', no whole number\. fix: workers"),
+        (GOOD + "layout = 3", r"table 1: layout is 3, no text\. fix: put it in quotes"),
+        (GOOD + "modality = 'vido'", r"table 1: modality is 'vido'\. fix: 'image', 'text' or"),
+        (GOOD.replace("out", "otu"), r"table 1: .*'otu'; the closest is 'out'\. fix: one of data,"),
+        (GOOD.replace("a.h5", "z\\u0000.h5"), r"table 1: out is 'z\\x00\.h5', which no file ca"),
+        (GOOD.replace("a.csv", "\\u0000"), r"table 1: data is '\\x00', which no file can"),
+        (GOOD.replace("a.csv", ""), r"table 1: data is empty\. fix: name a file or folder"),
+        (GOOD.replace("a.h5", ""), r"table 1: out is empty\. fix: name a file or folder"),
+        (GOOD.replace("char-ngrams", "hf:"), r"table 1: 'hf:' names no model\. fix: name one"),
+        (GOOD.replace("a.csv", "a" * 300), r"1: cannot look at .*: File name too long\. fix: "),
+        (GOOD.replace("[[extract]]", "[extract]"), r"no list of tables\. fix: .*\[\[extract\]\]"),
+        (GOOD.replace("extract", "extrat"), r"there is no table 'extrat'\. fix: .*\[\[extract\]\]"),
+        (GOOD.replace("[[extract]]", ""), r"no key 'data' outside of tables\. fix: .*\[\[extract"),
         (GOOD + 'layout = "foldr"', r"table 1: .*'foldr'; the closest is 'folder'"),
-        (GOOD.replace('"a.csv"', "[]"), r"table 1: data: .*at least 1"),
-        (GOOD.replace('"a.csv"', '["a.csv", 3]'), r"table 1: data\.1: "),
+        (GOOD.replace('"a.csv"', "[]"), r"table 1: data is an empty list\. fix: name one"),
+        (GOOD.replace('"a.csv"', '["a.csv", 3]'), r"table 1: data is 3, no path\. fix: put it"),
         (GOOD.replace("a.csv", "c.csv"), r"table 1: there is nothing at .*folder/c\.csv\. fix:"),
         (GOOD + 'weights = "w.pth"', r"table 1: there is nothing at .*folder/w\.pth\. fix:"),
         (GOOD + GOOD.replace("char-ngrams", "char-ngram").replace("a.h5", "b.h5"),
@@ -70,8 +87,8 @@ def test_a_model_folder_is_beside_the_spec(spec):
         (GOOD + GOOD.replace("a.h5", "../folder/a.h5"), r"tables 1 and 2 both write .*fix: "),
         ('encoder = "yamnet"\n' + GOOD, r"'encoder' outside of tables"),
         ("", r"extract is missing. fix: .*\[\[extract\]\]"),
-        ("extract = []", r"extract: .*at least 1"),
-        ("extract = [3]", r"table 1: "),
+        ("extract = []", r"extract is empty\. fix: .*\[\[extract\]\]"),
+        ("extract = [3]", r"table 1: 3 is no table. fix: .*\[\[extract\]\]"),
         ("[[extract]", "not a readable TOML"),
     ],
 )  # fmt: skip
@@ -79,7 +96,24 @@ def test_what_is_wrong_is_named(spec, text, message):
     path = spec(text)
     with pytest.raises(XmgError, match=message) as error:
         read_spec(path)
-    assert str(error.value).startswith(str(path))
+    said = str(error.value)
+    assert said.startswith(str(path)) and said.count("fix: ") == 1
+
+
+@pytest.mark.parametrize("key", Job.model_fields)
+@pytest.mark.parametrize(
+    "value", ['""', "3", "0", "-1", "true", "nan", "1.5", "[]", "[3]", '[""]', "{}", "1979-05-27"]
+)
+def test_values_of_any_kind_are_refused_in_our_own_words(spec, key, value):
+    path = spec("".join(line for line in GOOD.splitlines(True) if not line.startswith(key)))
+    path.write_text(f"{path.read_text()}{key} = {value}\n")
+    if (key in COUNTS and value == "3") or (key in OPEN and value == '""'):
+        assert len(read_spec(path)) == 1
+        return
+    with pytest.raises(XmgError, match=r"table 1: .*fix: ") as error:
+        read_spec(path)
+    foreign = ("Input", "should", "valid", "validation", "pydantic", "Value error")
+    assert not any(word in str(error.value) for word in foreign)
 
 
 def test_a_byte_order_mark_is_no_text(spec):
@@ -94,5 +128,5 @@ def test_a_missing_spec(tmp_path):
 
 
 def test_an_option_without_sense():
-    with pytest.raises(XmgError, match=r"^dtype: .*'float16' or 'float32'"):
+    with pytest.raises(XmgError, match=r"^dtype is 'float64'. fix: 'float16' or 'float32'"):
         make_job(data=["a"], encoder="yamnet", out="a.h5", dtype="float64")

@@ -131,6 +131,14 @@ def test_update_tries_rejected_inputs_again(tmp_path):
     assert decode(mended.ids) == ["a", "b", "c"] and not mended.rejects
 
 
+def test_a_rejected_input_that_was_mended_is_said_to_have_changed(tmp_path):
+    run(tmp_path / "a.h5", texts(*"abc", b="bad"))
+    with pytest.raises(XmgError, match=r"rejected inputs have changed, or .*\nfix: --update"):
+        run(tmp_path / "a.h5", texts(*"abc"))
+    file, n_encoded, _ = run(tmp_path / "a.h5", texts(*"abc"), existing="update")
+    assert n_encoded == 1 and not file.rejects
+
+
 def test_an_interrupted_update_goes_on(out):
     class Dying(Counting):
         def encode(self, batch):

@@ -1,5 +1,8 @@
 """Models of any kind, saved as a download leaves them, against transformers itself."""
 
+import json
+import sys
+
 import numpy as np
 import pytest
 import soundfile
@@ -236,9 +239,9 @@ def test_what_cannot_stand_side_by_side(tmp_path):
     for options, message in (
         ({"pooling": "none,mean"}, "cannot stand side by side"),
         ({"pooling": "mean,mean"}, "--pooling names one twice"),
-        ({"layers": "1,two"}, "layers are numbers"),
+        ({"layers": "1,two"}, "'1,two' are no layers. fix: "),
         ({"layers": "1", "pooling": "pooler"}, "of the last layer"),
-        ({"pooling": "max"}, "pooling must be one of mean, cls, pooler, none, got 'max'"),
+        ({"pooling": "max"}, "no pooling 'max'. fix: one of mean, cls, pooler, none"),
     ):
         with pytest.raises(XmgError, match=message):
             load_encoder("bert-base-uncased", weights=tmp_path, **options)
@@ -248,3 +251,49 @@ def test_a_model_of_no_known_kind(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "xlm-prophetnet-of-mars"}')
     with pytest.raises(XmgError, match="cannot load the Hugging Face model"):
         load_encoder(f"hf:{tmp_path}")
+
+
+OWN_CODE = """
+from pathlib import Path
+from transformers import BertConfig, BertModel
+Path({ran!r}).touch()
+class OwnConfig(BertConfig): model_type = "own-bert"
+class OwnModel(BertModel): config_class = OwnConfig
+"""
+
+
+@pytest.fixture
+def own_code(tmp_path, monkeypatch):
+    """A model with code of its own, as a hub keeps it, which leaves a file where it runs."""
+    folder, ran = tmp_path / "model", tmp_path / "ran"
+    model = BertModel(BertConfig(**SMALL, vocab_size=len(WORDS), max_position_embeddings=16))
+    saved(folder, model.eval())
+    (folder / "own_code.py").write_text(OWN_CODE.format(ran=str(ran)))
+    config = json.loads((folder / "config.json").read_text())
+    code = {"AutoConfig": "own_code.OwnConfig", "AutoModel": "own_code.OwnModel"}
+    config |= {"model_type": "own-bert", "architectures": ["OwnModel"], "auto_map": code}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "vocab.txt").write_text("\n".join(WORDS))
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    return f"hf:{folder}", ran, model
+
+
+def test_code_that_a_model_brings_does_not_run(own_code):
+    name, ran, _ = own_code
+    for options in ({}, {"modality": "text"}, {"trust_remote_code": False}):
+        with pytest.raises(XmgError, match=r"brings code of its own.* --trust-remote-code --modal"):
+            load_encoder(name, **options)
+    assert not ran.exists()
+
+
+def test_code_that_is_trusted_runs(own_code):
+    name, ran, model = own_code
+    with pytest.raises(XmgError, match=r"does not say what it reads\. fix: --modality text"):
+        load_encoder(name, trust_remote_code=True)
+    encoder = load_encoder(name, trust_remote_code=True, modality="text", device="cpu")
+    assert ran.exists()
+    with torch.inference_mode():
+        states = model(torch.tensor([[2, 6, 7, 3]])).last_hidden_state[0]
+    np.testing.assert_allclose(encoded(encoder, ["w1 w2"])[0], states.mean(0), rtol=1e-4, atol=1e-5)

@@ -166,7 +166,7 @@ def test_no_content_column(tmp_path):
         ("m.csv", "path\na.wav\na.wav\n", "rows 1 and 2 share the id 'a.wav'"),
         ("m.csv", "id,path\n,a.wav\n", "row 1 has an empty id"),
         ("m.jsonl", '{"path": "a"}\n{"path"\n', "line 2 is not JSON"),
-        ("m.jsonl", "[1]\n", "line 1 is not a JSON object"),
+        ("m.jsonl", "[1]\n", "line 1 is no JSON object"),
         ("m.jsonl", "{}\n{}\n", "names no column"),
         (
             "m.jsonl",

@@ -1,4 +1,5 @@
 import csv
+import os
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def test_what_does_not_fit(tmp_path, options, reason):
 
 
 def test_unknown_modality(tmp_path):
-    with pytest.raises(XmgError, match="image, text or audio, not 'video'"):
+    with pytest.raises(XmgError, match="no modality 'video'"):
         open_source(tmp_path, "video")
 
 
@@ -76,3 +77,10 @@ def test_a_million_rows_stay_small(tmp_path):
     tracemalloc.stop()
     assert len(source.samples) == n_rows
     assert size / n_rows < 300  # bytes; a Path alone takes more
+
+
+def test_neither_file_nor_folder(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/null")):
+        with pytest.raises(XmgError, match=r"is neither file nor folder\. fix: give a folder or"):
+            open_source(path, "image")
