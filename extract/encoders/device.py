@@ -26,7 +26,7 @@ def pick_device(name: str | None) -> torch.device:
         device = torch.device("cpu" if name is None else name)
         torch.zeros(1, device=device).item()  # "meta" gives out tensors without values
     except Exception as error:  # torch raises what it likes
-        reason = str(error).splitlines()[0].split(". ")[0]
+        reason = str(error).partition("\n")[0].partition(". ")[0]
         why = f" ({reason})" if name and name.startswith("cuda") else ""
         raise XmgError(
             f"no device {name!r} here{why}; torch finds {', '.join(_devices())}. fix: --device cpu"
