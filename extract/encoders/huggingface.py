@@ -79,7 +79,8 @@ def loading(source: str) -> Iterator[None]:
         if "trust_remote_code" in str(error):
             raise XmgError(
                 f"the Hugging Face model {source} brings code of its own, and none was run. "
-                "fix: read it, then add --trust-remote-code --modality text, or image or audio"
+                "fix: read it, then xmg extract with --trust-remote-code --modality text, or image "
+                "or audio; other commands take the file of features"
             ) from error
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise XmgError(
