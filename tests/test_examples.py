@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tarfile
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -146,3 +147,55 @@ def test_published_sets_as_folders(tmp_path):
     with open(tmp_path / "sounds.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 601 and all((tmp_path / row["path"]).exists() for row in rows)
+
+
+def test_yamnets_weights_are_brought_over_with_their_batch_norms_folded(tmp_path):
+    """Keras's layout, of random values: each layer maps as a convolution and a batch norm do."""
+    h5py = pytest.importorskip("h5py")
+    import torch
+    from safetensors.torch import load_file
+    from torch.nn import functional
+
+    from xmg.extract.encoders.yamnet import Yamnet
+
+    rng, widths = np.random.default_rng(0), [32, 64, 128, 128, 256, 256, *[512] * 6, 1024, 1024]
+    convolutions = {"layer1/conv": ("kernel", (3, 3, 1, 32))}
+    for i, (n_in, n_out) in enumerate(pairwise(widths), 2):
+        convolutions[f"layer{i}/depthwise_conv"] = "depthwise_kernel", (3, 3, n_in, 1)
+        convolutions[f"layer{i}/pointwise_conv"] = "kernel", (1, 1, n_in, n_out)
+    kept = {}
+    for layer, (kind, shape) in convolutions.items():
+        kept[f"{layer}/{layer}/{kind}:0"] = rng.normal(size=shape)
+        n = max(shape[2:])
+        for part in ("beta", "moving_mean", "moving_variance"):
+            kept[f"{layer}/bn/{layer}/bn/{part}:0"] = rng.uniform(0.1, 1, n)
+    kept |= {"logits/logits/kernel:0": rng.normal(size=(1024, 521)),
+             "logits/logits/bias:0": rng.normal(size=521)}  # fmt: skip
+    with h5py.File(tmp_path / "yamnet.h5", "w") as file:
+        for path, value in kept.items():
+            file[path] = value.astype("f4")
+    script = EXAMPLES / "yamnet_weights.py"
+    subprocess.run([sys.executable, script, "yamnet.h5"], cwd=tmp_path, check=True)
+    state = load_file(tmp_path / "yamnet.safetensors")
+    Yamnet().load_state_dict(state)
+    for ours, layer in (
+        ("conv0", "layer1/conv"),
+        ("block13.depthwise", "layer14/depthwise_conv"),
+        ("block6.pointwise", "layer7/pointwise_conv"),
+    ):
+        kind, _ = convolutions[layer]
+        kernel = torch.from_numpy(kept[f"{layer}/{layer}/{kind}:0"])
+        depthwise = kind == "depthwise_kernel"
+        kernel = kernel.permute(2, 3, 0, 1) if depthwise else kernel.permute(3, 2, 0, 1)
+        groups = len(kernel) if depthwise else 1
+        x = torch.randn(2, kernel.shape[1] * groups, 5, 5, dtype=torch.float64)
+        beta, mean, variance = (
+            torch.from_numpy(kept[f"{layer}/bn/{layer}/bn/{part}:0"])
+            for part in ("beta", "moving_mean", "moving_variance")
+        )
+        y = functional.conv2d(x, kernel, groups=groups)
+        expected = functional.batch_norm(y, mean, variance, None, beta, eps=1e-4)
+        found = functional.conv2d(
+            x, state[f"{ours}.weight"].double(), state[f"{ours}.bias"].double(), groups=groups
+        )
+        npt.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-4, atol=1e-3)

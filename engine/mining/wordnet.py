@@ -163,7 +163,7 @@ def _wu_palmer(x: Sense, y: Sense, hypernym: str) -> float:
 def open_wordnet(folder: Path | None = None) -> Any:
     """nltk's reader of WordNet in `folder`, by default where nltk finds it.
 
-    folder: holds corpora/wordnet as on nltk.data.path, or is the folder wordnet itself.
+    folder: holds corpora/wordnet as on nltk.data.path, or is that folder itself.
     Raises XmgError where nltk or WordNet is absent.
     """
     try:
@@ -173,6 +173,8 @@ def open_wordnet(folder: Path | None = None) -> Any:
         raise XmgError(
             f"WordNet is read by nltk, which does not load ({error}). fix: pip install 'xmg[pair]'"
         ) from error
+    if folder is not None and folder.resolve().parts[-2:] == ("corpora", "wordnet"):
+        folder = folder.resolve().parents[1]  # nltk looks for files by corpora/wordnet
     if folder is not None and str(folder.resolve()) not in nltk.data.path:
         nltk.data.path.append(str(folder.resolve()))  # nltk opens no file outside its path
     with warnings.catch_warnings():

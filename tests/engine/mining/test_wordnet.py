@@ -113,6 +113,12 @@ def test_single_senses_agree_with_nltk(wordnet_folder):
         assert values[i, j] == pytest.approx(theirs, abs=0.03) and values[i, j] >= theirs - 1e-6
 
 
+def test_the_folder_of_wordnet_itself_serves(wordnet_folder):
+    open_wordnet.cache_clear()
+    reader = open_wordnet(wordnet_folder / "corpora" / "wordnet")
+    assert [s.name() for s in reader.synsets("okapi", "n")] == ["okapi.n.01"]
+
+
 def real_names():
     table = DATA / "esc50" / "meta" / "esc50.csv"
     photos = DATA / "caltech101"
