@@ -1,5 +1,6 @@
 """The settings of a command: a TOML file, and options that win over it."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,12 @@ def settings_of(
     settings |= {name: value for name, value in options.items() if value is not None}
     for name in ("concepts", "pairs"):
         if settings.get(name):
-            settings[name] = Path(settings[name]).resolve()
+            settings[name] = _absolute(Path(settings[name]))
     if settings.get("concepts") and "sets" in settings:
         raise typer.BadParameter("`sets` is for strong pairs; concepts name the sets already")
-    return make_config(**settings | {"source": source.resolve(), "target": target.resolve()})
+    return make_config(**settings | {"source": _absolute(source), "target": _absolute(target)})
+
+
+def _absolute(path: Path) -> Path:
+    """As Path.resolve, which raises RuntimeError for a link that leads to itself."""
+    return Path(os.path.realpath(path))

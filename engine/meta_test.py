@@ -1,5 +1,6 @@
 """Evaluate finished runs."""
 
+import os
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -59,7 +60,7 @@ def open_run(run: Path, shots: Sequence[int] | None = None) -> tuple[Config, Pro
 
 def check_poolable(runs: Sequence[Path]) -> None:
     """Raise XmgError where a run is named twice or tasks differ in n_way."""
-    if len({run.resolve() for run in runs}) < len(runs):
+    if len({os.path.realpath(run) for run in runs}) < len(runs):  # a link may lead to itself
         raise XmgError("a run is named twice, and would count twice. fix: name it once")
     ways = {load_config(run).n_way for run in runs}
     if len(ways) > 1:

@@ -106,6 +106,13 @@ def test_the_whole_path(xmg, features, tmp_path):
     status, _, err = xmg("evaluate", run, run)
     assert status == 1 and "named twice" in err
 
+    (again / "metrics.jsonl").unlink()
+    status, out, err = xmg("meta-train", source, target, "--run", again, *SMALL, "--seed", "1")
+    assert status == 0 and "of 4, meta-validation accuracy" in out and "next: " in err
+    (run / "last.safetensors").write_bytes(b"cut")
+    status, out, err = xmg("evaluate", run)
+    assert status == 0 and "CROMA" in out and f"fix: rm '{run}/last" in err
+
 
 def test_extract_is_a_no_op_then_refuses_then_overwrites(xmg, tmp_path):
     manifest = write_manifest(tmp_path / "t.csv", texts(3))
