@@ -7,8 +7,8 @@ from pathlib import Path
 
 from xmg.cache import XmgError
 from xmg.engine.config import Config
-from xmg.engine.data.pool import check_sizes
 from xmg.engine.data.problem import Problem, open_problem
+from xmg.engine.data.serving import too_small
 from xmg.engine.evaluate import Progress, Result, evaluate
 from xmg.engine.manifest import check_manifest
 from xmg.engine.methods.system import learner
@@ -53,7 +53,9 @@ def open_run(run: Path, shots: Sequence[int] | None = None) -> tuple[Config, Pro
     shots = shots or config.shots
     problem = open_problem(config)
     for part, what in ((problem.validation, "meta-validation"), (problem.test, "meta-test")):
-        check_sizes(part.target, config.n_way, max(shots) + config.n_query, what)
+        for lacking in too_small(part.target, max(shots) + config.n_query, what):
+            most = int(part.target.sizes.min()) - config.n_query
+            raise XmgError(f"{lacking} (shots + queries). fix: lower --shots to {most} at most")
     check_manifest(run, problem, config, shots)
     return config, problem, load_state(run / BEST)
 
