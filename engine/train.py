@@ -16,6 +16,7 @@ from xmg.cache.writing.lock import locked
 from xmg.engine.compute import flushed_denormals
 from xmg.engine.config import Config
 from xmg.engine.data.problem import Problem, open_problem
+from xmg.engine.data.room import check_room
 from xmg.engine.data.tasks import Tasks, validation_tasks
 from xmg.engine.data.views import Trainable
 from xmg.engine.evaluate import validation_accuracy
@@ -62,6 +63,7 @@ def meta_train(config: Config, run: Path, progress: Progress | None = None) -> S
     ranks = joined(config, any(stage.ordinary for stage in system.stages))
     device_of(config)  # before anything is written
     problem = open_problem(config)
+    check_room(problem, config)
     view = system.view(problem, config)
     system.check(view, config)
     tasks = validation_tasks(problem.validation, config, config.shots)
