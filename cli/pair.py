@@ -109,6 +109,7 @@ def pair(
     """
     from xmg.cache import FeatureFile
     from xmg.cache.outputs import check_free
+    from xmg.cache.pairs import refuse_same
 
     given = {
         "min_similarity": min_similarity, "margin": margin, "max_concepts": max_concepts,
@@ -119,7 +120,7 @@ def pair(
     _check(by, out, options)
     check_free([out], overwrite)
     files = FeatureFile(source), FeatureFile(target)
-    _refuse_same(*files)
+    refuse_same(*files)
     if by in _OF_NAMES:
         _write_concepts(*files, out, by, options, overwrite)
         following = f"xmg meta-train {shlex.join(map(str, (source, target)))} --concepts"
@@ -147,14 +148,6 @@ def _check(by: By, out: Path, options: dict[str, Any]) -> None:
     suffix = ".toml" if by in _OF_NAMES else ".csv"
     if out.suffix.lower() != suffix:
         raise typer.BadParameter(f"--by {by} writes {suffix}, so give -o a name that ends in it")
-
-
-def _refuse_same(source: "FeatureFile", target: "FeatureFile") -> None:
-    if source.same_rows(target):
-        raise XmgError(
-            f"{source.path} and {target.path} hold the same features. "
-            "fix: name one file for each modality"
-        )
 
 
 def _write_concepts(

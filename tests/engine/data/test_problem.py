@@ -8,7 +8,7 @@ import synthetic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xmg.cache import XmgError, decode
+from xmg.cache import FeatureFile, XmgError, decode
 from xmg.engine import train
 from xmg.engine.data.problem import open_problem
 from xmg.engine.training import advance
@@ -220,6 +220,14 @@ def test_what_is_too_small_is_told_at_once_with_a_fix_that_works(
         found = options(str(error))
         assert found
         opened(files, **{**wanted, **found})
+
+
+def test_a_file_is_not_its_own_target(tmp_path, strong):
+    copy = tmp_path / "copy.h5"
+    copy.write_bytes(strong[0].path.read_bytes())
+    for target in (strong[0], FeatureFile(copy)):
+        with pytest.raises(XmgError, match=r"hold the same features\. fix"):
+            opened((strong[0], target))
 
 
 def test_one_set_has_no_negatives(tmp_path, strong):
