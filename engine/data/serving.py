@@ -1,5 +1,6 @@
 """Whether data can serve the tasks of a configuration, and which tasks they can serve."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -96,11 +97,14 @@ def _lowered(problem: "Problem", least: Config, config: Config) -> Config | None
 
 
 def _words(found: Mapping[str, Any]) -> str:
-    """Such as `--n-way 3 --shots 1,5, and k_shot = 2 in a --config file`."""
+    """Such as `--shots 1,5, and k_shot = 2 in a --config file (in a spec shots = [1, 5], ...)`."""
     options = [
         f"--{name.replace('_', '-')} {','.join(map(str, v)) if isinstance(v, tuple) else v}"
         for name, v in found.items()
         if name != "k_shot"
     ]
     in_file = [f"k_shot = {found['k_shot']} in a --config file"] if "k_shot" in found else []
-    return ", and ".join([" ".join(options)][: len(options)] + in_file)
+    words = ", and ".join([" ".join(options)][: len(options)] + in_file)
+    lists = {n: [*v] if isinstance(v, tuple) else v for n, v in found.items()}
+    spec = ", ".join(f"{name} = {json.dumps(value)}" for name, value in lists.items())
+    return f"{words} (in a spec {spec})"

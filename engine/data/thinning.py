@@ -62,7 +62,7 @@ def clusters_of(file: FeatureFile, rows: Rows, n: int, seed: int) -> Rows:
     x = vectors(file.is_sequence)(fetch(file, rows)).numpy()
     x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
     if n > len(x):
-        raise XmgError(f"n_clusters = {n}, and there are {len(x)} pairs. fix: {len(x)} at most")
+        raise XmgError(f"n_clusters = {n}, and there are {len(x)} pairs. fix: lower it to that")
     return cluster_sets(x, n, int(generator(seed, Stream.CLUSTERS).integers(2**31)))
 
 
