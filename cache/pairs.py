@@ -1,6 +1,7 @@
 """Which source rows go with which target rows: strong pairs by id, weak pairs by concept."""
 
 import csv
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xmg.cache.errors import XmgError
+from xmg.cache.layout import STRUCTURE
 from xmg.cache.names import closest
 from xmg.cache.read import FeatureFile, decode
 from xmg.cache.toml import read_toml
@@ -48,6 +50,19 @@ class Concepts:
     test: Sequence[str]
 
 
+def refuse_same(source: FeatureFile, target: FeatureFile) -> None:
+    """Raise XmgError where both hold the same rows, by the checksums of all that is in them."""
+    sums = [
+        {n: f.array(n).tobytes() for n in f.names if n.startswith("checksums/") and n != STRUCTURE}
+        for f in (source, target)
+    ]
+    if sums[0] == sums[1]:
+        raise XmgError(
+            f"{source.path} and {target.path} hold the same features. "
+            "fix: name one file for each modality"
+        )
+
+
 def join_ids(source: FeatureFile, target: FeatureFile) -> tuple[Rows, Rows]:
     """Strong pairs: rows of equal id, as (source rows, target rows), in id order.
 
@@ -58,7 +73,9 @@ def join_ids(source: FeatureFile, target: FeatureFile) -> tuple[Rows, Rows]:
         raise XmgError(
             f"no pairs: {source.path} has ids like {decode(source.ids[:1])[0]!r} and {target.path} "
             f"like {decode(target.ids[:1])[0]!r}, and none occurs in both.\n"
-            "fix: extract both from manifests with equal ids, or give --concepts FILE.toml"
+            "fix: extract both from manifests with equal ids, or pair classes by name: xmg pair "
+            f"{shlex.join(map(str, (source.path, target.path)))} --by text -o concepts.toml, for "
+            "--concepts concepts.toml"
         )
     return s.astype(np.int64), t.astype(np.int64)
 

@@ -89,8 +89,9 @@ def meta_train(
     )
     if best.iteration == 0:
         hints.print("training gained nothing over its start, and the best checkpoint is the start")
-    solvers = read_metrics(run)[-1].get("solvers", {})
-    hints.print("inner steps: " + ", ".join(f"{k} by the {v} solver" for k, v in solvers.items()))
+    for row in read_metrics(run)[-1:]:  # none where somebody removed them
+        solvers = row.get("solvers", {}).items()
+        hints.print("inner steps: " + ", ".join(f"{k} by the {v} solver" for k, v in solvers))
     hints.print(f"next: xmg evaluate {run}", markup=False)
 
 

@@ -1,5 +1,6 @@
 """xmg pair: find the pairs that meta-training needs, instead of listing them by hand."""
 
+import math
 import shlex
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
@@ -108,6 +109,7 @@ def pair(
     """
     from xmg.cache import FeatureFile
     from xmg.cache.outputs import check_free
+    from xmg.cache.pairs import refuse_same
 
     given = {
         "min_similarity": min_similarity, "margin": margin, "max_concepts": max_concepts,
@@ -118,7 +120,7 @@ def pair(
     _check(by, out, options)
     check_free([out], overwrite)
     files = FeatureFile(source), FeatureFile(target)
-    _refuse_same(*files)
+    refuse_same(*files)
     if by in _OF_NAMES:
         _write_concepts(*files, out, by, options, overwrite)
         following = f"xmg meta-train {shlex.join(map(str, (source, target)))} --concepts"
@@ -140,17 +142,12 @@ def _check(by: By, out: Path, options: dict[str, Any]) -> None:
             raise typer.BadParameter(f"--by {by} needs --{name}")
     if "sets" in options and "c" in options:
         raise typer.BadParameter("--sets and -c exclude one another")
+    for name, value in options.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise typer.BadParameter(f"--{name.replace('_', '-')} {value} is no number")
     suffix = ".toml" if by in _OF_NAMES else ".csv"
     if out.suffix.lower() != suffix:
         raise typer.BadParameter(f"--by {by} writes {suffix}, so give -o a name that ends in it")
-
-
-def _refuse_same(source: "FeatureFile", target: "FeatureFile") -> None:
-    if source.fingerprint == target.fingerprint:
-        raise XmgError(
-            f"{source.path} and {target.path} hold the same features. "
-            "fix: name one file for each modality"
-        )
 
 
 def _write_concepts(

@@ -1,11 +1,15 @@
 """The settings of a command: a TOML file, and options that win over it."""
 
+import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from xmg.cache.errors import XmgError
+from xmg.cache.names import closest
 from xmg.cache.toml import read_toml
 
 if TYPE_CHECKING:
@@ -21,11 +25,43 @@ def settings_of(
     """
     from xmg.engine.config import make_config
 
+    given = {name: value for name, value in options.items() if value is not None}
     settings = read_toml(file, "settings") if file else {}
-    settings |= {name: value for name, value in options.items() if value is not None}
+    in_file = settings.keys() - given.keys()
+    settings |= given
     for name in ("concepts", "pairs"):
         if settings.get(name):
-            settings[name] = Path(settings[name]).resolve()
+            settings[name] = _absolute(Path(settings[name]))
     if settings.get("concepts") and "sets" in settings:
         raise typer.BadParameter("`sets` is for strong pairs; concepts name the sets already")
-    return make_config(**settings | {"source": source.resolve(), "target": target.resolve()})
+    _check_system(settings.get("system"), source, target)
+    settings |= {"source": _absolute(source), "target": _absolute(target)}
+    try:
+        return make_config(**settings)
+    except XmgError as error:
+        starts = [f"{start}{name}" for name in in_file for start in ("", "there is no setting '")]
+        where = f"{file}: " if str(error).startswith(tuple(starts)) else ""
+        raise XmgError(f"{where}{error}") from None
+
+
+def _check_system(name: Any, source: Path, target: Path) -> None:
+    """Raise XmgError for a system that is unknown, or that nothing can train."""
+    from xmg.engine.systems import CLOSED_FORM, TRAINED
+
+    if isinstance(name, str) and name in CLOSED_FORM:
+        spec = rf'systems = ["{name}"]\nreference = "{name}"\n'
+        files = shlex.join(["--source", str(source), "--target", str(target)])
+        raise XmgError(
+            f"system {name!r} is a closed form: there is nothing to train.\n"
+            f"fix: printf '{spec}' > check.toml && xmg ablate check.toml {files}"
+        )
+    if isinstance(name, str) and name not in TRAINED:
+        raise XmgError(
+            f"there is no system {name!r}{closest(name, [*TRAINED])}. fix: one of "
+            + ", ".join(TRAINED)
+        )
+
+
+def _absolute(path: Path) -> Path:
+    """As Path.resolve, which raises RuntimeError for a link that leads to itself."""
+    return Path(os.path.realpath(path))

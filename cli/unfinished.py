@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from xmg.cache.errors import XmgError
 from xmg.cli.console import hints
 
 
@@ -9,7 +10,11 @@ def say_unfinished(run: Path) -> None:
     """Point out that a run has not done all its meta-iterations; of other folders nothing."""
     from xmg.engine.run import CONFIG, n_missing
 
-    missing = n_missing(run) if (run / CONFIG).is_file() else 0
+    try:
+        missing = n_missing(run) if (run / CONFIG).is_file() else 0
+    except XmgError as error:  # what the command needs may be whole
+        hints.print(str(error), markup=False)
+        return
     if missing:
         hints.print(
             f"{run} is not finished: {missing} meta-iterations are missing. The command that began "

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from xmg.cache import XmgError
+from xmg.cache.names import closest
 
 LossName = Literal[
     "info-nce", "nce-margin", "nce-logistic", "sigmoid", "triplet-hard", "class-mean-hinge"
@@ -30,7 +31,8 @@ SystemName = Literal[
 Start = Literal["best", "cca", "procrustes", "identity", "random"]
 Share = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+Margin = Annotated[float, Field(ge=-2, le=2)]  # cosines differ by 2 at most
+Temperature = Annotated[float, Field(ge=1e-6, le=1e6)]  # beyond, single precision has no gradient
 Rate = Annotated[float, Field(gt=0, le=1000)]  # beyond that, single precision overflows
 FILES = ("source", "target", "concepts", "pairs")  # settings that are paths
 
@@ -73,7 +75,7 @@ class Config(BaseModel):
     front_width: Positive = 1024  # dimensions left by whitening, at most
     front_shrinkage: Literal["best"] | Share = "best"  # of the covariance it divides by; 1: none
     width: Positive = 256  # of the aligned space
-    tau: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.2  # temperature of similarities
+    tau: Temperature = 0.2  # temperature of similarities
 
     head: HeadName = "linear"
     source_head: HeadName | None = None  # head, unless given; lstm is for sequences, and only it
@@ -95,7 +97,7 @@ class Config(BaseModel):
     n_candidates: Positive = 128
     false_gap: Annotated[float, Field(ge=0, le=2)] = 0.05  # nearer than own pair - gap: passed over
     loss: LossName = "info-nce"
-    margin: Finite = 0.1  # of nce-margin, triplet-hard and class-mean-hinge
+    margin: Margin = 0.1  # of nce-margin, triplet-hard and class-mean-hinge
     align_rate: Rate = 3e-4
 
     # Source classification task T_s
@@ -166,7 +168,7 @@ def make_config(**settings: object) -> Config:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"])) or "config"
         if first["type"] == "extra_forbidden":
-            raise XmgError(
-                f"there is no setting {name!r}. fix: use one of {', '.join(Config.model_fields)}"
-            ) from None
+            meant = closest(name, [*Config.model_fields])
+            text = f"there is no setting {name!r}{meant}. fix: correct its name, or take it out"
+            raise XmgError(text) from None
         raise XmgError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None

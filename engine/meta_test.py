@@ -1,13 +1,14 @@
 """Evaluate finished runs."""
 
+import os
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
 from xmg.cache import XmgError
 from xmg.engine.config import Config
-from xmg.engine.data.pool import check_sizes
 from xmg.engine.data.problem import Problem, open_problem
+from xmg.engine.data.serving import too_small
 from xmg.engine.evaluate import Progress, Result, evaluate
 from xmg.engine.manifest import check_manifest
 from xmg.engine.methods.system import learner
@@ -53,14 +54,16 @@ def open_run(run: Path, shots: Sequence[int] | None = None) -> tuple[Config, Pro
     shots = shots or config.shots
     problem = open_problem(config)
     for part, what in ((problem.validation, "meta-validation"), (problem.test, "meta-test")):
-        check_sizes(part.target, config.n_way, max(shots) + config.n_query, what)
+        for lacking in too_small(part.target, max(shots) + config.n_query, what):
+            most = int(part.target.sizes.min()) - config.n_query
+            raise XmgError(f"{lacking} (shots + queries). fix: lower --shots to {most} at most")
     check_manifest(run, problem, config, shots)
     return config, problem, load_state(run / BEST)
 
 
 def check_poolable(runs: Sequence[Path]) -> None:
     """Raise XmgError where a run is named twice or tasks differ in n_way."""
-    if len({run.resolve() for run in runs}) < len(runs):
+    if len({os.path.realpath(run) for run in runs}) < len(runs):  # a link may lead to itself
         raise XmgError("a run is named twice, and would count twice. fix: name it once")
     ways = {load_config(run).n_way for run in runs}
     if len(ways) > 1:

@@ -9,6 +9,7 @@ best.safetensors     the same at the highest meta-validation accuracy
 """
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ CONFIG, EPISODES, METRICS = "config.json", "episodes.json", "metrics.jsonl"
 BEST, LAST = "best.safetensors", "last.safetensors"
 LOCK = ".lock"
 _OUTER = "outer."
+_DAMAGED = (OSError, SafetensorError, KeyError, TypeError, ValueError)  # what reading one raises
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +67,63 @@ def save_state(path: Path, state: State) -> None:
 def load_state(path: Path) -> State:
     """Read a checkpoint; raises XmgError where it is missing, damaged, or not ours."""
     try:
-        with safe_open(path, "pt") as file:
-            where = json.loads((file.metadata() or {})["xmg"])
-            # Cloned: products of rows that lie askew in a map may round differently
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-        return _state(where, tensors)
+        return _read_state(path)
     except FileNotFoundError:
+        raise XmgError(f"no checkpoint at {path}.\nfix: {_way_back(path)}") from None
+    except _DAMAGED as error:
         raise XmgError(
-            f"no checkpoint at {path}. fix: if training was cut short, repeat its command; else "
-            f"remove the folder {path.parent} and train again"
-        ) from None
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise XmgError(
-            f"{path} is not a checkpoint of xmg, or is damaged ({error}).\n"
-            f"fix: remove the folder {path.parent} and train again"
+            f"{path} is not a checkpoint of xmg, or is damaged ({error}).\nfix: {_way_back(path)}"
         ) from error
+
+
+def restore(run: Path) -> State:
+    """The state to go on from. Of the two checkpoints one that is missing is made from the other,
+    where that holds the same or is older; raises XmgError where it does not, or is damaged."""
+    for path in (run / LAST, run / BEST):
+        spare = None if path.exists() else _spare(path)
+        if spare:
+            disk.write_file(path, spare.read_bytes())
+    load_state(run / BEST)  # now, and not after the last iteration
+    return load_state(run / LAST)
+
+
+def has_checkpoint(run: Path) -> bool:
+    """Whether there is anything to go on from."""
+    return any((run / name).exists() for name in (LAST, BEST))
+
+
+def _spare(path: Path) -> Path | None:
+    """The other checkpoint of a run, where it can stand in for this one.
+
+    For the last the best, from which training goes on to the same result; for the best the last, if
+    no other was better.
+    """
+    other = path.with_name(BEST if path.name == LAST else LAST)
+    try:
+        state = _read_state(other)
+    except _DAMAGED:
+        return None
+    return other if other.name == BEST or state.iteration == state.best_iteration else None
+
+
+def _way_back(path: Path) -> str:
+    """What to type where a checkpoint is missing or damaged."""
+    if path.name not in {BEST, LAST}:
+        return "export the model again"
+    spare = _spare(path)
+    gone = [p for p in ((path,) if spare else (path, path.with_name(LAST))) if p.exists()]
+    again = "repeat the xmg meta-train command that made the run; it "
+    again += f"goes on from {spare.name}" if spare else "trains again, to the same result"
+    return f"rm {shlex.join(map(str, dict.fromkeys(gone)))}, then {again}" if gone else again
+
+
+def _read_state(path: Path) -> State:
+    """As load_state; raises one of _DAMAGED."""
+    with safe_open(path, "pt") as file:
+        where = json.loads((file.metadata() or {})["xmg"])
+        # Cloned: products of rows that lie askew in a map may round differently
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    return _state(where, tensors)
 
 
 def _state(where: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> State:
@@ -149,7 +193,10 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
         rows = [json.loads(line) for line in lines if line.endswith("\n")]
         return [row for row in rows if row["iteration"] >= 0]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise XmgError(f"{path} is damaged ({error!r}). fix: remove {run}, train again") from error
+        raise XmgError(
+            f"{path} is damaged ({error!r}).\n"
+            f"fix: rm {shlex.quote(str(path))}, which holds the learning curves and nothing else"
+        ) from error
 
 
 def _tensors(state: State) -> dict[str, Tensor]:

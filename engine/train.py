@@ -16,6 +16,7 @@ from xmg.cache.writing.lock import locked
 from xmg.engine.compute import flushed_denormals
 from xmg.engine.config import Config
 from xmg.engine.data.problem import Problem, open_problem
+from xmg.engine.data.room import check_room
 from xmg.engine.data.tasks import Tasks, validation_tasks
 from xmg.engine.data.views import Trainable
 from xmg.engine.evaluate import validation_accuracy
@@ -33,10 +34,12 @@ from xmg.engine.run import (
     METRICS,
     State,
     append_metrics,
+    has_checkpoint,
     load_config,
     load_state,
     read_metrics,
     replace_text,
+    restore,
     save_state,
 )
 from xmg.engine.systems import TRAINED
@@ -61,6 +64,7 @@ def meta_train(config: Config, run: Path, progress: Progress | None = None) -> S
     ranks = joined(config, any(stage.ordinary for stage in system.stages))
     device_of(config)  # before anything is written
     problem = open_problem(config)
+    check_room(problem, config)
     view = system.view(problem, config)
     system.check(view, config)
     tasks = validation_tasks(problem.validation, config, config.shots)
@@ -81,7 +85,7 @@ def _prepare(
     held: ExitStack,
 ) -> None:
     """See to it that the folder is ours and holds a state to go on from, and what it belongs to."""
-    new = not (run / LAST).exists()
+    new = not has_checkpoint(run)
     manifest = make_manifest(problem, config) if new else ""
     state = _begin(TRAINED[config.system], view, tasks, config) if new else None
     run.mkdir(parents=True, exist_ok=True)  # only now: where data cannot serve, nothing is left
@@ -89,9 +93,9 @@ def _prepare(
     _refuse_another(run, config)  # one that another process has made meanwhile
     for draft in run.glob(f"*{disk.DRAFT}"):
         draft.unlink()  # of a process that was killed
-    if state is None or (run / LAST).exists():
+    if state is None or has_checkpoint(run):
         check_manifest(run, problem, config, config.shots)
-        _forget_metrics_after(run, load_state(run / LAST).iteration)
+        _forget_metrics_after(run, restore(run).iteration)
         return
     replace_text(run / CONFIG, config.model_dump_json(indent=1))
     replace_text(run / EPISODES, manifest)
@@ -104,7 +108,8 @@ def _refuse_another(run: Path, config: Config) -> None:
     if not str(run).isprintable():
         raise XmgError(f"the run folder's name {str(run)!r} is not printable. fix: choose another")
     if not (run / CONFIG).exists():
-        if run.exists() and (not run.is_dir() or any(not _is_trace(p) for p in run.iterdir())):
+        there = run.exists() or run.is_symlink()  # it may lead to itself, or nowhere
+        if there and (not run.is_dir() or any(not _is_trace(p) for p in run.iterdir())):
             raise XmgError(f"{run} exists and is no run folder. fix: choose another --run")
         return
     other = load_config(run)

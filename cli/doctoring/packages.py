@@ -118,7 +118,7 @@ def _package(one: Requirement, outcome: Outcome | None, misfit: str | None) -> I
         what = f"{here} does not work: {' '.join(outcome.error.split())[:_LONGEST]}"
         yield Finding("problem", one.name, f"{what}; {misfit}" if misfit else what, fix)
         return
-    if misfit:
+    if misfit and one.name != "torchaudio":  # of which only plain torch is used, once it loads
         yield Finding("warning", one.name, f"{misfit}; they load, and may fail in use", fix)
     if here != _UNKNOWN and not one.specifier.contains(here, prereleases=True):
         yield Finding("warning", one.name, f"{here}; xmg asks for {one.specifier}", fix)

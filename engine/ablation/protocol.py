@@ -6,6 +6,7 @@ from xmg.cache import XmgError
 from xmg.engine.ablation.cells import Cell
 from xmg.engine.config import Config
 from xmg.engine.data.problem import Problem, open_problem
+from xmg.engine.data.room import check_room
 from xmg.engine.data.tasks import test_tasks, validation_tasks
 from xmg.engine.methods.system import Trained
 from xmg.engine.systems import SYSTEMS
@@ -39,6 +40,7 @@ def check(cells: Sequence[Cell]) -> dict[str, str]:
 def _opened(config: Config, rows: Sequence[Cell]) -> Problem:
     """Split, and draw the episodes of all shot counts: those of the most hold the others."""
     problem, most = open_problem(config), (max(config.shots),)
+    check_room(problem, config)
     validation_tasks(problem.validation, config, most)
     test_tasks(problem.test, config, most)
     n_pairs = len(problem.train.sets.source_rows)

@@ -74,10 +74,9 @@ def draw_rows(view: View, config: Config, i: int) -> Drawn:
         return _with_target(Drawn(), view.target, config, i)
     assert isinstance(view, MetaTrain)
     n_sets = min(config.n_sets, len(view.sets))
-    k_pairs = 1 if config.sets == "id" and not config.concepts else config.k_pairs
     own = config.negatives == "pair" and not config.hard
     key = key_of(config.seed, Stream.ALIGN)
-    shape = (n_sets, k_pairs, config.n_negatives if own else 0)
+    shape = (n_sets, pairs_of_set(config), config.n_negatives if own else 0)
     source, target, negatives = draw_pairs(view.sets, key, i, shape)
     if not own:
         negatives = draw_shared_negatives(view.sets, key, i, n_sets, n_shared(config))
@@ -101,6 +100,11 @@ def _with_target(drawn: Drawn, pool: Pool, config: Config, i: int) -> Drawn:
 def labels_of(config: Config) -> Tensor:
     """Labels of the shots, class by class."""
     return torch.arange(config.n_way).repeat_interleave(config.n_shots)
+
+
+def pairs_of_set(config: Config) -> int:
+    """How many pairs of each set a task has."""
+    return 1 if config.sets == "id" and not config.concepts else config.k_pairs
 
 
 def n_shared(config: Config) -> int:

@@ -121,21 +121,6 @@ def with_at_least(pool: Pool, n_rows: int) -> Pool:
     return replace(pool, classes=classes, starts=pool.starts[kept], sizes=pool.sizes[kept])
 
 
-def check_sizes(pool: Pool, n_way: int, n_rows: int, what: str) -> None:
-    """Raise XmgError unless the pool has n_way classes, each with n_rows rows."""
-    if len(pool.classes) < n_way:
-        raise XmgError(
-            f"{what} has {len(pool.classes)} classes of {pool.file.path}, and {n_way}-way tasks "
-            f"need {n_way}. fix: lower --n-way, or give the split more classes"
-        )
-    if pool.sizes.min() < n_rows:
-        least = int(pool.sizes.argmin())
-        raise XmgError(
-            f"class {pool.classes[least]!r} of {pool.file.path} has {pool.sizes[least]} samples, "
-            f"and {what} needs {n_rows} (shots + queries). fix: lower --shots or --n-query"
-        )
-
-
 def check_groups(pool: Pool, config: Config, n_way: int) -> None:
     """Raise XmgError unless tasks of n_way groups can be drawn from the pool in meta-training."""
     n_rows = config.n_way * config.n_shots // n_way

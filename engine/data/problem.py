@@ -5,6 +5,7 @@ Each part is a type of its own (`views`), and what trains or selects never recei
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -20,9 +21,11 @@ from xmg.cache.pairs import (
     join_ids,
     read_concepts,
     read_pairs,
+    refuse_same,
 )
 from xmg.engine.config import Config
-from xmg.engine.data.pool import Pool, check_sizes, labelled_pool, pool_of, sealed, with_at_least
+from xmg.engine.data.pool import Pool, labelled_pool, pool_of, sealed, with_at_least
+from xmg.engine.data.serving import TooFewError, served
 from xmg.engine.data.thinning import clustered, fewer_rows, fewer_sets
 from xmg.engine.data.views import MetaTest, MetaTrain, MetaValidation, TargetOnly
 
@@ -53,22 +56,28 @@ def open_problem(config: Config) -> Problem:
     the tasks.
     """
     source, target = FeatureFile(config.source), FeatureFile(config.target)
+    refuse_same(source, target)
     for file, name in ((source, "source"), (target, "target")):
         _check_head(file, name, getattr(config, f"{name}_head") or config.head)
+    problem = served(partial(_split, source, target), config)
+    _check_alignment(problem.train.sets, config)
+    return problem
+
+
+def _split(source: FeatureFile, target: FeatureFile, config: Config) -> Problem:
+    """Whatever comes out, be it enough for the tasks or not."""
     pool, sets, validation, test = (
         _weak(config, read_concepts(config.concepts), source, target)
         if config.concepts
         else _strong(config, source, target)
     )
     sets = fewer_rows(fewer_sets(sets, config), config)
-    problem = Problem(
+    return Problem(
         MetaTrain(sealed(pool), Sealed(target), sets),
         _labelled_target(config, target, sets, {*validation, *test}),
         MetaValidation(sealed(pool_of(target, validation), alone=True)),
         MetaTest(sealed(pool_of(target, test), alone=True)),
     )
-    _check(problem, config)
-    return problem
 
 
 def _labelled_target(
@@ -135,9 +144,9 @@ def _strong(config: Config, source: FeatureFile, target: FeatureFile) -> Split:
     unseen = held | only_away
     kept = ~np.isin(source_rows, source_rows[away]) & ~_labelled(source, source_rows, unseen)
     if not kept.any():
-        raise XmgError(
-            f"{target.path} has {len(target.classes)} classes: holding out {n_held} for "
-            "validation and as many for test leaves no pair to train on. fix: lower --n-way"
+        raise TooFewError(
+            f"{target.path} has {len(target.classes)} classes, and holding out {n_held} for "
+            "meta-validation and as many for meta-test leaves no pair to train on"
         )
     pool = _drawable(source, unseen, config, source_rows[away])
     source_rows, target_rows = source_rows[kept], target_rows[kept]
@@ -211,21 +220,6 @@ def _labelled(
 def _shuffled(names: Sequence[str], seed: int) -> list[str]:
     rng = np.random.Generator(np.random.Philox(key=[seed, 0]))
     return [names[i] for i in rng.permutation(len(names))]
-
-
-def _check(problem: Problem, config: Config) -> None:
-    n_rows = max(config.shots) + config.n_query
-    check_sizes(problem.validation.target, config.n_way, n_rows, "meta-validation")
-    check_sizes(problem.test.target, config.n_way, n_rows, "meta-test")
-    if len(problem.train.source.classes) < config.n_way:
-        raise XmgError(
-            f"{problem.train.source.file.path} has {len(problem.train.source.classes)} classes left"
-            f" with {config.n_shots} samples for meta-training, and {config.n_way}-way tasks need "
-            f"{config.n_way}. fix: lower --n-way, or k_shot in a --config file"
-        )
-    if len(problem.train.sets) < 2:
-        raise XmgError("the pairs form a single set; negatives need at least two. fix: --sets id")
-    _check_alignment(problem.train.sets, config)
 
 
 def _check_head(file: FeatureFile, name: str, head: str) -> None:

@@ -20,7 +20,7 @@ def fewer_sets(sets: PairedSets, config: Config) -> PairedSets:
     if config.n_train_sets > len(sets):
         raise XmgError(
             f"n_train_sets = {config.n_train_sets}, and the pairs form {len(sets)} sets. "
-            "fix: lower it"
+            f"fix: set it to {len(sets)} at most, in a --config file"
         )
     order = generator(config.seed, Stream.SETS).permutation(len(sets))
     kept = np.sort(order[: config.n_train_sets])
@@ -62,7 +62,7 @@ def clusters_of(file: FeatureFile, rows: Rows, n: int, seed: int) -> Rows:
     x = vectors(file.is_sequence)(fetch(file, rows)).numpy()
     x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
     if n > len(x):
-        raise XmgError(f"n_clusters = {n}, and there are {len(x)} pairs. fix: lower it")
+        raise XmgError(f"n_clusters = {n}, and there are {len(x)} pairs. fix: lower it to that")
     return cluster_sets(x, n, int(generator(seed, Stream.CLUSTERS).integers(2**31)))
 
 

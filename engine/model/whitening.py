@@ -1,5 +1,6 @@
 """The frozen front of a head: square root, centring, PCA-whitening. It reads no label."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -7,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xmg.cache import FeatureFile
+from xmg.cache import FeatureFile, XmgError
 from xmg.cache.pairs import Rows
 from xmg.engine.data.fetch import fetch, mean_frame
 
@@ -124,6 +125,11 @@ def _read(file: FeatureFile, block: Rows, root: bool) -> Tensor:
 def _fetched(file: FeatureFile, block: Rows) -> Tensor:
     """Vectors (n, D) to fit on: of sequences, their frames."""
     x = fetch(file, block)
+    if not x.isfinite().all():  # no file is written so
+        raise XmgError(
+            f"{file.path} holds NaN or infinite features, so it is damaged.\n"
+            f"fix: xmg cache verify {shlex.quote(str(file.path))} says where; extract it again"
+        )
     return x[x[..., -1] > 0][:, :-1] if file.is_sequence else x
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shlex
 import sys
 from types import SimpleNamespace
 
@@ -105,6 +106,13 @@ def test_the_whole_path(xmg, features, tmp_path):
     assert "over episodes of 2 class splits" in out
     status, _, err = xmg("evaluate", run, run)
     assert status == 1 and "named twice" in err
+
+    (again / "metrics.jsonl").unlink()
+    status, out, err = xmg("meta-train", source, target, "--run", again, *SMALL, "--seed", "1")
+    assert status == 0 and "of 4, meta-validation accuracy" in out and "next: " in err
+    (run / "last.safetensors").write_bytes(b"cut")
+    status, out, err = xmg("evaluate", run)
+    assert status == 0 and "CROMA" in out and f"fix: rm '{run}/last" in err
 
 
 def test_extract_is_a_no_op_then_refuses_then_overwrites(xmg, tmp_path):
@@ -261,3 +269,36 @@ def test_help(xmg, command):
     status, out, _ = xmg(*command.split(), "--help")
     assert status == 0 and "Usage" in out
     assert not command or "Example: xmg" in out
+
+
+@pytest.mark.parametrize(
+    ("setting", "options", "message"),
+    [
+        ("widht = 3", (), "c.toml: there is no setting 'widht'; the closest is 'width'. fix: "),
+        ("width = 0", (), "c.toml: width: "),
+        ("n_way = 3", ("--n-way", "1"), "error: n_way: "),
+        ("tau = 1e300", (), "c.toml: tau: "),
+        ("margin = -3", (), "c.toml: margin: "),
+        ('system = "crmoa"', (), "there is no system 'crmoa'; the closest is 'croma'. fix: "),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_file(xmg, tmp_path, setting, options, message):
+    (tmp_path / "c.toml").write_text(setting)
+    words = ("s.h5", "t.h5", "--run", tmp_path / "run", "--config", tmp_path / "c.toml", *options)
+    status, _, err = xmg("meta-train", *words)
+    assert status == 1 and message in err
+
+
+def test_a_closed_form_is_sent_to_where_it_runs(xmg, features, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source, target = features("a source", texts()), features("target", texts(prefix="x"))
+    files = source.name, target.name
+    status, _, err = xmg("meta-train", *files, "--run", "run", "--system", "canonical")
+    assert status == 1 and "'canonical' is a closed form" in err
+    spec, command = re.search(r"fix: printf '(.*)' > check.toml && xmg (ablate .*)", err).groups()
+    (tmp_path / "check.toml").write_text(spec.replace(r"\n", "\n"))
+    small = "shots = [1]\n[settings]\nn_way = 3\nn_query = 2\nn_repeats = 2\n"
+    with (tmp_path / "check.toml").open("a") as file:
+        file.write(small)
+    status, _, err = xmg(*shlex.split(command))
+    assert status == 0, err

@@ -193,3 +193,9 @@ def test_a_class_without_rows_is_in_no_concept(run, tmp_path):
     words = ["--by", "cooccurrence", "--corpus", corpus, "-o", out]
     assert run(*words, target=tmp_path / "r.h5")[0] == 0
     assert read_concepts(out).target == {"cat": ["cat"]}
+
+
+def test_nan_is_no_least_similarity(xmg, tmp_path):
+    words = ("a.h5", "b.h5", "-o", tmp_path / "c.toml", "--by", "text", "--min-similarity", "nan")
+    status, _, err = xmg("pair", *words)
+    assert status == 2 and "--min-similarity nan is no number" in err

@@ -1,4 +1,8 @@
 import json
+import re
+import shlex
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +12,8 @@ from safetensors import safe_open
 
 from xmg.cache import XmgError
 from xmg.engine import train
-from xmg.engine.meta_test import evaluate_run
-from xmg.engine.run import load_config, load_state, read_metrics
+from xmg.engine.meta_test import check_poolable, evaluate_run
+from xmg.engine.run import METRICS, load_config, load_state, read_metrics
 from xmg.engine.train import meta_train
 from xmg.engine.training import advance
 
@@ -298,13 +302,53 @@ def test_a_damaged_checkpoint(tmp_path, config, name):
             meta_train(config, run)
 
 
-def test_a_missing_checkpoint(tmp_path, config):
-    meta_train(config, tmp_path / "run")
-    (tmp_path / "run" / BEST).unlink()
-    with pytest.raises(
-        XmgError, match=r"no checkpoint at .*best\.safetensors. fix: .*remove the folder"
-    ):
-        evaluate_run(tmp_path / "run")
+def obey(error):
+    """Remove what a message says to remove."""
+    found = re.search(r"fix: (?:rm (.*?), then )?repeat the xmg meta-train", str(error.value))
+    for name in shlex.split(found[1] or ""):
+        Path(name).unlink()
+
+
+@pytest.mark.parametrize("cut", [True, False])
+@pytest.mark.parametrize("name", [BEST, LAST])
+@pytest.mark.parametrize(("seed", "best"), [(4, 11), (1, 3)])
+def test_a_checkpoint_that_is_gone_comes_back(tmp_path, files, seed, best, name, cut):
+    """From the other one where that can be; what the message says leads to the same run."""
+    config, run, whole = (
+        config_of(files, align_rate=3e-3, seed=seed),
+        tmp_path / "r",
+        tmp_path / "w",
+    )
+    assert meta_train(config, run).iteration == best
+    shutil.copytree(run, whole)
+    (run / name).write_bytes((run / name).read_bytes()[:-50]) if cut else (run / name).unlink()
+    with pytest.raises(XmgError, match=rf"(?s){name}.*fix: ") as error:
+        load_state(run / name)
+    assert ("trains again" in str(error.value)) == (name == BEST and best < 11)
+    obey(error)
+    meta_train(config, run)
+    assert same_run(run, whole)
+
+
+def test_without_metrics_a_finished_run_stays(tmp_path, config):
+    run = tmp_path / "run"
+    meta_train(config, run)
+    (run / METRICS).write_text("}\n")
+    with pytest.raises(XmgError, match=r"fix: rm .*metrics\.jsonl"):
+        meta_train(config, run)
+    (run / METRICS).unlink()
+    assert meta_train(config, run, interrupt_at(1)).iteration == load_state(run / BEST).iteration
+
+
+def test_a_link_to_itself_is_no_run_folder(tmp_path, config):
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    with pytest.raises(XmgError, match="loop exists and is no run folder"):
+        meta_train(config, loop)
+    check = (lambda: check_poolable([loop]), lambda: evaluate_run(loop))
+    for one in check:
+        with pytest.raises(XmgError, match="loop is not a run folder"):
+            one()
 
 
 def test_where_training_only_hurts_the_start_is_the_best(tmp_path, files):

@@ -243,3 +243,6 @@ def test_a_build_that_does_not_fit_is_the_reason(monkeypatch):
     (found,) = packages._package(one, Outcome(), reason)
     assert found.status == "warning" and reason in found.what and "pip install" in found.fix
     assert not list(packages._package(one, Outcome(), None))
+    audio = Requirement("torchaudio>=0.1")  # no index has another build; it works, or does not load
+    assert not list(packages._package(audio, Outcome(), reason))
+    assert [one.status for one in packages._package(audio, failed, reason)] == ["problem"]

@@ -214,5 +214,5 @@ def test_numbers_below_one_are_refused(strong, wrong):
 
 
 def test_more_shots_than_the_classes_have_are_refused(strong):
-    with pytest.raises(XmgError, match=r"12 samples, and meta-.* needs 13.*fix: lower --shots"):
+    with pytest.raises(XmgError, match=r"12 rows, and meta-.* needs 13.*fix: lower --shots to 8"):
         examples(strong, 9, 2)

@@ -1,11 +1,14 @@
 import inspect
+import re
 
 import numpy as np
 import numpy.testing as npt
 import pytest
 import synthetic
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from xmg.cache import XmgError, decode
+from xmg.cache import FeatureFile, XmgError, decode
 from xmg.engine import train
 from xmg.engine.data.problem import open_problem
 from xmg.engine.training import advance
@@ -160,32 +163,76 @@ def test_no_common_id(tmp_path, strong):
 
 
 def test_too_few_classes_to_hold_out(strong):
-    with pytest.raises(XmgError, match=r"has 10 classes: holding out 5.*fix: lower --n-way"):
+    with pytest.raises(XmgError, match=r"(?s)has 10 classes, and holding out 5.*fix: --n-way 3 "):
         opened(strong, n_way=5)
 
 
 def test_too_few_source_classes(tmp_path, strong):
     other = rewritten(tmp_path, strong[0], ["few" if i % 2 else "er" for i in range(120)])
-    with pytest.raises(XmgError, match=r"has 2 classes left.*3-way"):
+    with pytest.raises(XmgError, match=r"(?s)3-way.*has 2 classes left of 5.*fix: --n-way 2 "):
         opened((other, strong[1]))
 
 
 def test_too_few_test_classes(tmp_path, strong):
     config = weak_config(tmp_path, strong, HELD.replace(', "c08"', ""))
-    with pytest.raises(XmgError, match=r"meta-test has 2 classes of .*target\.h5.*lower --n-way"):
+    with pytest.raises(
+        XmgError, match=r"(?s)meta-test has 2 classes of .*target\.h5.*fix: --n-way 2 "
+    ):
         open_problem(config)
 
 
 def test_too_few_samples(strong):
-    with pytest.raises(XmgError, match=r"class 'c\d\d' of .* has 12 samples, and meta-.* needs 13"):
+    with pytest.raises(XmgError, match=r"class 'c\d\d' of .* has 12 rows, and meta-.* needs 13"):
         opened(strong, n_query=10)
-    with pytest.raises(XmgError, match=r"has 0 classes left with 13 samples"):
+    with pytest.raises(XmgError, match=r"(?s)has 0 classes left of 13.*fix: k_shot = 12 in"):
         opened(strong, k_shot=13)
+
+
+def options(error):
+    """The settings that a message says to type."""
+    words = error.partition("fix: ")[2]
+    found = dict(re.findall(r"--(n-way|n-query|shots|sets) (\w+(?:,\w+)*)", words))
+    found |= dict(re.findall(r"(k_shot) = (\d+) in a --config file", words))
+    return {
+        name.replace("-", "_"): value.split(",") if name == "shots" else value
+        for name, value in found.items()
+    }
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(
+    n_classes=st.integers(6, 12), per_class=st.integers(2, 9), n_way=st.integers(2, 6),
+    n_query=st.integers(1, 10), k_shot=st.integers(1, 10),
+    shots=st.sampled_from([(1,), (5,), (5, 1, 10)]),
+    gradient=st.sampled_from(["reptile", "fomaml"]),
+)  # fmt: skip
+def test_what_is_too_small_is_told_at_once_with_a_fix_that_works(
+    tmp_path_factory, n_classes, per_class, n_way, n_query, k_shot, shots, gradient
+):
+    files = synthetic.write_pair(
+        tmp_path_factory.mktemp("small"), n_classes=n_classes, per_class=per_class, latent=4, dim=6
+    )
+    wanted = {"n_way": n_way, "n_query": n_query, "k_shot": k_shot, "shots": shots}
+    wanted["meta_gradient"] = gradient
+    try:
+        opened(files, **wanted)
+    except XmgError as error:
+        found = options(str(error))
+        assert found
+        opened(files, **{**wanted, **found})
+
+
+def test_a_file_is_not_its_own_target(tmp_path, strong):
+    copy = tmp_path / "copy.h5"
+    copy.write_bytes(strong[0].path.read_bytes())
+    for target in (strong[0], FeatureFile(copy)):
+        with pytest.raises(XmgError, match=r"hold the same features\. fix"):
+            opened((strong[0], target))
 
 
 def test_one_set_has_no_negatives(tmp_path, strong):
     text = CONCEPTS.split("[concept.two]", maxsplit=1)[0]
-    with pytest.raises(XmgError, match=r"single set; negatives need at least two"):
+    with pytest.raises(XmgError, match=r"(?s)form a single set.*extract more"):
         open_problem(weak_config(tmp_path, strong, text=text))
 
 

@@ -5,6 +5,7 @@ import synthetic
 import torch
 from sklearn.covariance import shrunk_covariance
 
+from xmg.cache import FeatureFile, XmgError
 from xmg.engine.data.pool import pool_of
 from xmg.engine.data.views import MetaTrain
 from xmg.engine.model import whitening
@@ -140,3 +141,13 @@ def test_the_last_shrinkage_centres_and_turns(tmp_path):
     centred = x.astype("f8") - x.mean(0)
     scale = (found**2).sum() / (centred**2).sum()
     npt.assert_allclose(found @ found.T, scale * centred @ centred.T, atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_damaged_features_are_named(tmp_path, value):
+    file = synthetic.write(tmp_path / "x.h5", correlated(), [None] * len(correlated()))
+    with open(file.path, "r+b") as raw:
+        raw.seek(file.extents["features"][0])
+        raw.write(np.full(3, value, "f4").tobytes())
+    with pytest.raises(XmgError, match=r"x\.h5 holds NaN.*\nfix: xmg cache verify .*x\.h5"):
+        fit_whitening(FeatureFile(file.path), np.arange(len(file)), 6)
