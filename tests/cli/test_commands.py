@@ -206,10 +206,13 @@ def test_meta_train_names_what_is_wrong(xmg, features, tmp_path):
     crossed = features("crossed", [(i, t, f"class{11 - int(c[5:]):02d}") for i, t, c in texts()])
     assert "labels don't match" in fails(crossed, *SMALL)
     few = features("few", texts(4))
-    assert "--n-way" in fails(few)
+    err = fails(few)
+    assert (
+        "4 classes" in err and "needed are 5 target classes" in err and "fix: extract more" in err
+    )
     target = features("target", texts(prefix="x"))
     err = fails(target, "--n-way", "3", "--shots", "10")
-    assert "8 samples" in err and "--n-query" in err
+    assert "has 8 rows" in err and "fix: --n-query 4 --shots 4 " in err
     assert "n_way" in fails(target, "--n-way", "1")
     fails(target, "--shots", "1,five", status=2)
     assert "frobnicate" in fails(target, "--config", config(tmp_path, "frobnicate = 1"))
