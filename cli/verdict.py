@@ -26,6 +26,7 @@ def caption(runs: Sequence[Path]) -> str:
 
 def verdict(runs: Sequence[Path], results: "Sequence[Sequence[Result]]") -> Iterator[str]:
     """Whether the trained row is above the best simple one, and what that is good for."""
+    from xmg.engine.manifest import held_out
     from xmg.engine.run import BEST, load_state
 
     for run in runs:
@@ -35,7 +36,8 @@ def verdict(runs: Sequence[Path], results: "Sequence[Sequence[Result]]") -> Iter
     yield from (line for _, line in found)
     if not all(above for above, _ in found):
         yield "where it is not above, use that row, or see xmg advise"
-    splits = "one class split" if len(runs) == 1 else f"{len(runs)} class splits"
+    n_splits = len({(*held_out(run, "validation"), *held_out(run, "test")) for run in runs})
+    splits = "one class split" if n_splits == 1 else f"{n_splits} class splits"
     yield (
         f"± and intervals are over episodes of {splits}, and others may differ more: "
         "xmg ablate with several seeds tells"

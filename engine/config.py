@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from xmg.cache import XmgError
 from xmg.cache.names import closest
+from xmg.cache.wording import of_value
 
 LossName = Literal[
     "info-nce", "nce-margin", "nce-logistic", "sigmoid", "triplet-hard", "class-mean-hinge"
@@ -166,9 +167,9 @@ def make_config(**settings: object) -> Config:
         return Config.model_validate(settings)
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(map(str, first["loc"])) or "config"
         if first["type"] == "extra_forbidden":
+            name = str(first["loc"][0])
             meant = closest(name, [*Config.model_fields])
             text = f"there is no setting {name!r}{meant}. fix: correct its name, or take it out"
             raise XmgError(text) from None
-        raise XmgError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+        raise XmgError(of_value(error.errors())) from None

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from itertools import product
+from itertools import product, takewhile
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
 
@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from xmg.cache import FeatureFile, XmgError
 from xmg.cache.names import closest
 from xmg.cache.toml import read_toml
+from xmg.cache.wording import of_value
 from xmg.engine.ablation.cells import Cell
 from xmg.engine.ablation.lines import line_of
 from xmg.engine.config import FILES, Config, make_config
@@ -91,22 +92,23 @@ def read_spec(path: Path, here: bool = False, **instead: Any) -> Spec:
     try:
         spec = Spec.model_validate(document)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = line_of(text, *first["loc"])
-        raise XmgError(f"{path}{where}: {_in_words(first)}") from None
+        found = error.errors()
+        where = line_of(text, *found[0]["loc"])
+        raise XmgError(f"{path}{where}: {_in_words(found)}") from None
     _check(path, text, spec)
     return spec
 
 
-def _in_words(error: ErrorDetails) -> str:
-    name = ".".join(map(str, error["loc"]))
-    if error["type"] == "missing":
+def _in_words(errors: Sequence[ErrorDetails]) -> str:
+    name, kind = ".".join(map(str, errors[0]["loc"])), errors[0]["type"]
+    if kind == "missing":
         return (
             f'{name} is not named. fix: {name} = "FILE.h5", above all tables, or --{name} FILE.h5'
         )
-    if error["type"] == "extra_forbidden":
+    if kind == "extra_forbidden":
         return f"a spec has no {name!r}{closest(name, list(Spec.model_fields))}"
-    return f"{name}: {error['msg']}"
+    named = takewhile(lambda part: isinstance(part, str), errors[0]["loc"])
+    return of_value(errors, len([*named]))
 
 
 def _check(path: Path, text: str, spec: Spec) -> None:
@@ -157,8 +159,8 @@ def _check_values(path: Path, text: str, spec: Spec) -> None:
             try:
                 _config(spec, 0, row, parts)
             except XmgError as error:
-                said = str(error).removeprefix("config: ")
-                raise XmgError(f"{path}{_guilty(text, spec, parts, said)}{said}") from None
+                where = _guilty(text, spec, parts, str(error))
+                raise XmgError(f"{path}{where}{error}") from None
 
 
 def _guilty(text: str, spec: Spec, parts: Sequence[Part], error: str) -> str:

@@ -21,7 +21,6 @@ from xmg.cache.pairs import (
     join_ids,
     read_concepts,
     read_pairs,
-    refuse_same,
 )
 from xmg.engine.config import Config
 from xmg.engine.data.pool import Pool, labelled_pool, pool_of, sealed, with_at_least
@@ -56,7 +55,10 @@ def open_problem(config: Config) -> Problem:
     the tasks.
     """
     source, target = FeatureFile(config.source), FeatureFile(config.target)
-    refuse_same(source, target)
+    if source.path.samefile(target.path):  # a copy is for who wants to see one modality twice
+        raise XmgError(
+            f"{source.path} is named as source and as target. fix: name one file for each modality"
+        )
     for file, name in ((source, "source"), (target, "target")):
         _check_head(file, name, getattr(config, f"{name}_head") or config.head)
     problem = served(partial(_split, source, target), config)

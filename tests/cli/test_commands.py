@@ -64,11 +64,15 @@ def test_the_verdict_claims_what_the_interval_shows(
     """By hand: differences of episodes from the better of two simple rows, and Student's t."""
     state = SimpleNamespace(iteration=20)
     monkeypatch.setattr("xmg.engine.run.load_state", lambda path: state)
+    monkeypatch.setattr("xmg.engine.manifest.held_out", lambda run, part: [part])
     rows = [result("a", (0.4, 0.5, 0.6)), result("b", (0.5, 0.6, 0.7)), result("CROMA", trained)]
     lines = list(verdict([tmp_path], [rows]))
     assert lines[0].startswith(said)
     assert ("where it is not above, use that row, or see xmg advise" in lines) == elsewhere
     assert "one class split" in lines[-1]
+    assert (
+        "one class split" in [*verdict([tmp_path, tmp_path], [rows, rows])][-1]
+    )  # as concepts say
     state.iteration = 0
     assert "gained nothing over its start" in next(verdict([tmp_path], [rows]))
 
@@ -278,10 +282,10 @@ def test_help(xmg, command):
     ("setting", "options", "message"),
     [
         ("widht = 3", (), "c.toml: there is no setting 'widht'; the closest is 'width'. fix: "),
-        ("width = 0", (), "c.toml: width: "),
-        ("n_way = 3", ("--n-way", "1"), "error: n_way: "),
-        ("tau = 1e300", (), "c.toml: tau: "),
-        ("margin = -3", (), "c.toml: margin: "),
+        ("width = 0", (), "c.toml: width is 0. fix: 1 or more"),
+        ("n_way = 3", ("--n-way", "1"), "error: n_way is 1. fix: 2 or more"),
+        ("tau = 1e300", (), "c.toml: tau is 1e+300. fix: "),
+        ("margin = -3", (), "c.toml: margin is -3. fix: "),
         ('system = "crmoa"', (), "there is no system 'crmoa'; the closest is 'croma'. fix: "),
     ],
 )

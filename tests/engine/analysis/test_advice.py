@@ -124,7 +124,7 @@ def test_refusals(helping, tmp_path):
     few = synthetic.write_pair(tmp_path, n_classes=10, per_class=20)
     with pytest.raises(XmgError, match=r"2 classes are held out.*fix:"):
         advise(synthetic.config_of(*few, n_way=2, **SETTINGS))
-    with pytest.raises(XmgError, match=r"meta-validation needs 104.*fix:"):
+    with pytest.raises(XmgError, match=r"(?s)meta-validation needs 104.*fix:"):
         advise(synthetic.config_of(*helping, shots=(100,)))
 
 

@@ -223,11 +223,13 @@ def test_what_is_too_small_is_told_at_once_with_a_fix_that_works(
 
 
 def test_a_file_is_not_its_own_target(tmp_path, strong):
-    copy = tmp_path / "copy.h5"
+    link, copy = tmp_path / "link.h5", tmp_path / "copy.h5"
+    link.symlink_to(strong[0].path)
     copy.write_bytes(strong[0].path.read_bytes())
-    for target in (strong[0], FeatureFile(copy)):
-        with pytest.raises(XmgError, match=r"hold the same features\. fix"):
+    for target in (strong[0], FeatureFile(link)):
+        with pytest.raises(XmgError, match=r"as source and as target\. fix"):
             opened((strong[0], target))
+    assert opened((strong[0], FeatureFile(copy)))  # one modality, seen twice
 
 
 def test_one_set_has_no_negatives(tmp_path, strong):
