@@ -7,16 +7,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from xmg.cache.names import closest
+from xmg.cache.wording import of_value
 
 _HEADER: Final = "begin each data set with a line [[extract]]"
-_WORDS: Final = {
-    "string_type": "{key} is {value}, no text. fix: put it in quotes",
-    "path_type": "{key} is {value}, no path. fix: put it in quotes",
-    "int_type": "{key} is {value}, no whole number. fix: {key} = 1, or more",
-    "greater_than_equal": "{key} is {value}. fix: {ge} or more",
-    "literal_error": "{key} is {value}. fix: {expected}",
-    "value_error": "{key} {error}",
-}
 
 
 def in_words(error: ValidationError, keys: Sequence[str]) -> str:
@@ -57,9 +50,6 @@ def _in_table(error: ErrorDetails, key: Sequence[int | str], keys: Sequence[str]
     name = str(key[0])
     if error["type"] == "extra_forbidden":
         return f"there is no key {name!r}{closest(name, keys)}. fix: one of {', '.join(keys)}"
-    if error["type"] == "missing":
-        return f"{name} is missing. fix: {name} = ..."
-    if error["type"] == "too_short":
-        return f"{name} is an empty list. fix: name one at least"
-    words = _WORDS.get(error["type"], "{key} cannot be {value}. fix: leave it out")
-    return words.format(key=name, value=repr(error["input"]), **error.get("ctx", {}))
+    if error["type"] == "value_error":
+        return f"{name} {error['ctx']['error']}"
+    return of_value([{**error, "loc": key}])
