@@ -99,7 +99,12 @@ def read_pairs(
             f"{path} has no pairs with {' and '.join(lacking)}. "
             "fix: columns source_id,target_id and, where sets are known, set"
         )
-    sides = [_rows_of_ids(path, lines, *side) for side in zip(_IDS, (source, target), strict=True)]
+    try:
+        sides = [_rows_of_ids(path, lines, *s) for s in zip(_IDS, (source, target), strict=True)]
+    except XmgError:
+        named = [{line[column] for line in lines} for column in _IDS]
+        _refuse_swapped(path, named, [set(decode(file.ids)) for file in (source, target)])
+        raise
     if "set" not in first:
         return sides[0], sides[1], None
     for i, line in enumerate(lines):
@@ -175,6 +180,8 @@ def concept_sets(concepts: Concepts, source: FeatureFile, target: FeatureFile) -
 
     Raises XmgError where a class is unknown to its file, has no rows, or is in two concepts.
     """
+    named = [{n for ns in side.values() for n in ns} for side in (concepts.source, concepts.target)]
+    _refuse_swapped(concepts.path, named, [set(file.classes) for file in (source, target)])
     s_offsets, s_rows = _rows_of_concepts(concepts.path, concepts.source, source)
     t_offsets, t_rows = _rows_of_concepts(concepts.path, concepts.target, target)
     return PairedSets(tuple(concepts.source), s_offsets, s_rows, t_offsets, t_rows)
@@ -190,6 +197,15 @@ def class_numbers(names: Iterable[str], file: FeatureFile, where: str) -> list[i
             raise XmgError(f"{where} names the class {name!r}, which {file.path} lacks{hint}")
         numbers.append(known[name])
     return numbers
+
+
+def _refuse_swapped(path: Path, named: Sequence[set[str]], known: Sequence[set[str]]) -> None:
+    """Raise XmgError where the names of either side are all in the other file, not in its own."""
+    if named[0] <= known[1] and named[1] <= known[0] and not named[0] <= known[0]:
+        raise XmgError(
+            f"{path}: what it calls source is in the target file, and the other way round. "
+            "fix: name the two files in the other order"
+        )
 
 
 _SIDES = ("source", "target")

@@ -142,6 +142,11 @@ def test_a_class_in_two_concepts(tmp_path, modalities):
         concept_sets(concepts, *modalities)
 
 
+def test_files_in_the_wrong_order(tmp_path, modalities):
+    with pytest.raises(XmgError, match=r"concepts\.toml: .* the other way round\. fix: name the"):
+        concept_sets(concepts_of(tmp_path, CONCEPTS), *reversed(modalities))
+
+
 def test_class_numbers(modalities):
     assert class_numbers(["fish", "cat"], modalities[0], "here") == [3, 0]
     assert decode(modalities[0].array("classes")) == modalities[0].classes
@@ -166,6 +171,8 @@ def test_a_table_of_pairs(tmp_path, sides):
     assert (sets.names, sets.target_offsets.tolist()) == (("x", "y"), [0, 2, 3])
     table.write_text("source_id,target_id\nphoto2,clip1\n")
     assert read_pairs(table, *sides)[2] is None
+    with pytest.raises(XmgError, match=r"p\.csv: .* the other way round\. fix: name the"):
+        read_pairs(table, *reversed(sides))
 
 
 @pytest.mark.parametrize(
