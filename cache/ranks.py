@@ -1,14 +1,17 @@
 """Steps that several processes take together; how they talk is their own affair."""
 
+import atexit
+import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from types import ModuleType
 from typing import Any, Final, TypeVar, cast
 
 from xmg.cache.errors import XmgError
 
 T = TypeVar("T")
-PATIENCE: Final = timedelta(days=30)  # others wait while one prepares, or has more inputs left
+_PATIENCE: Final = timedelta(days=30)  # others wait while one prepares, or has more inputs left
 
 
 def _alone(said: Any) -> list[Any]:
@@ -53,3 +56,22 @@ class Ranks:
 
 
 ALONE: Final = Ranks()
+
+
+def join(dist: ModuleType, backend: str, **options: Any) -> Ranks:
+    """Join the processes that torchrun has started, once, until this one ends.
+
+    dist: torch.distributed, as this room loads no torch; options: of its `init_process_group`.
+    """
+
+    def exchange(said: Any) -> list[Any]:
+        found: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(found, said)
+        return found
+
+    if not dist.is_initialized():
+        # loaded later, its defaults keep the group, whose threads then outlive the interpreter
+        importlib.import_module(f"{dist.__name__}.nn")
+        dist.init_process_group(backend, timeout=_PATIENCE, **options)
+        atexit.register(dist.destroy_process_group)
+    return Ranks(dist.get_rank(), dist.get_world_size(), exchange)
