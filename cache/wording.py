@@ -17,7 +17,6 @@ _RULES: Final[Mapping[str, tuple[str, str]]] = {
     "less_than": ("", "less than {lt}"),
     "literal_error": ("", "{expected}"),
     "too_short": ("", "name {min_length} at least"),
-    "string_too_short": ("", "{min_length} letters at least"),
     **dict.fromkeys(("float_type", "float_parsing", "finite_number"), _NUMBER),
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), _WHOLE),
     **dict.fromkeys(("bool_type", "bool_parsing"), _BOOL),
@@ -42,9 +41,9 @@ def of_value(errors: Sequence[Mapping[str, Any]], depth: int = 1) -> str:
     if first["type"] not in _RULES:
         said = first["msg"].removeprefix("Value error, ")
         return f"{name}: {said}" if name else said
-    place = first["loc"][:depth]
-    kinds = [e for e in errors if e["loc"][:depth] == place and e["input"] is first["input"]]
-    rules = [_RULES[e["type"]] for e in kinds if e["type"] in _RULES]
-    fault = f", {rules[0][0]}" if len(rules) == 1 and rules[0][0] else ""
-    ways = [fix.format(**e.get("ctx", {})) for e, (_, fix) in zip(kinds, rules, strict=True)]
-    return f"{name}{entry} is {first['input']!r}{fault}. fix: {', or '.join(dict.fromkeys(ways))}"
+    place, value = first["loc"][:depth], first["input"]
+    same = (e for e in errors if e["loc"][:depth] == place and e["input"] is value)
+    rules = [(e, *_RULES[e["type"]]) for e in same if e["type"] in _RULES]
+    fault = f", {rules[0][1]}" if len(rules) == 1 and rules[0][1] else ""
+    ways = [fix.format(**e.get("ctx", {})) for e, _, fix in rules]
+    return f"{name}{entry} is {value!r}{fault}. fix: {', or '.join(dict.fromkeys(ways))}"

@@ -14,6 +14,7 @@ class Settings(BaseModel):
     kind: Literal["a", "b"] = "a"
     shrinkage: Literal["best"] | Annotated[float, Field(gt=0)] = "best"
     shots: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1,)
+    mixed: Literal["best"] | Annotated[str, Field(pattern="^x")] = "best"
     bias: bool = False
     name: str = ""
     table: dict[str, int] = {}
@@ -32,6 +33,7 @@ class Settings(BaseModel):
         ({"kind": "c"}, "kind is 'c'. fix: 'a' or 'b'"),
         ({"shrinkage": "x"}, "shrinkage is 'x'. fix: 'best', or a number"),
         ({"shrinkage": -1}, "shrinkage is -1. fix: 'best', or more than 0"),
+        ({"mixed": "y"}, "mixed is 'y'. fix: 'best'"),  # what no rule words is left out
         ({"shots": []}, "shots is []. fix: name 1 at least"),
         ({"shots": [1, 0]}, "shots, entry 2, is 0. fix: 1 or more"),
         ({"shots": 5}, "shots is 5, no list. fix: put it in [ ]"),
