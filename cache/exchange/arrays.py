@@ -112,8 +112,8 @@ def rows_of(features: Array | Sequence[Array]) -> Rows:
     Raises XmgError for other shapes, for other dtypes than floats, and where there is no row.
     """
     if hasattr(features, "ndim"):
-        return _dense(_array(features))
-    parts = [_array(part) for part in features]
+        return _dense(np.asarray(from_tensor(features)))
+    parts = [np.asarray(from_tensor(part)) for part in features]
     if not parts:
         raise XmgError("the features have no row")
     for row, part in enumerate(parts):
@@ -127,12 +127,12 @@ def rows_of(features: Array | Sequence[Array]) -> Rows:
     return Rows(len(parts), parts[0].shape[1], dtype.name, True, lambda: _runs(parts))
 
 
-def _array(features: Any) -> Array:
-    """As NumPy has it; a tensor from where it is, and in float32 where NumPy lacks its dtype."""
-    if hasattr(features, "detach"):
-        features = features.detach().cpu()
-        features = features.float() if str(features.dtype) == "torch.bfloat16" else features
-    return np.asarray(features)
+def from_tensor(values: Any) -> Any:
+    """NumPy's view of a tensor of torch, wherever it lies; other values as they are."""
+    if not hasattr(values, "detach"):
+        return values
+    values = values.detach().cpu()
+    return (values.float() if str(values.dtype) == "torch.bfloat16" else values).numpy()
 
 
 def check_dtype(what: str, dtype: np.dtype[Any]) -> None:

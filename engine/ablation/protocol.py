@@ -8,6 +8,7 @@ from xmg.engine.config import Config
 from xmg.engine.data.problem import Problem, open_problem
 from xmg.engine.data.room import check_room
 from xmg.engine.data.tasks import test_tasks, validation_tasks
+from xmg.engine.data.thinning import check_clusters
 from xmg.engine.methods.system import Trained
 from xmg.engine.systems import SYSTEMS
 
@@ -44,9 +45,8 @@ def _opened(config: Config, rows: Sequence[Cell]) -> Problem:
     validation_tasks(problem.validation, config, most)
     test_tasks(problem.test, config, most)
     n_pairs = len(problem.train.sets.source_rows)
-    for n in (cell.configs[0].n_clusters for cell in rows):
-        if n and n > n_pairs:
-            raise XmgError(f"n_clusters = {n}, and there are {n_pairs} pairs. fix: lower it")
+    for cell in rows:
+        check_clusters(cell.configs[0].n_clusters or 0, n_pairs)
     return problem
 
 

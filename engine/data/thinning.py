@@ -57,12 +57,17 @@ def clustered(source: FeatureFile, rows: Rows, config: Config) -> list[str]:
     return [f"cluster {c:0{len(str(n))}d}" for c in found]
 
 
+def check_clusters(n: int, n_pairs: int) -> None:
+    """Raise XmgError where there are fewer pairs than clusters."""
+    if n > n_pairs:
+        raise XmgError(f"n_clusters = {n}, and there are {n_pairs} pairs. fix: lower it to that")
+
+
 def clusters_of(file: FeatureFile, rows: Rows, n: int, seed: int) -> Rows:
     """The cluster (n_rows,) of each row, by k-means of unit features, or mean frames."""
+    check_clusters(n, len(rows))
     x = vectors(file.is_sequence)(fetch(file, rows)).numpy()
     x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-    if n > len(x):
-        raise XmgError(f"n_clusters = {n}, and there are {len(x)} pairs. fix: lower it to that")
     return cluster_sets(x, n, int(generator(seed, Stream.CLUSTERS).integers(2**31)))
 
 

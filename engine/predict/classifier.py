@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from xmg.cache import XmgError
+from xmg.cache.exchange.arrays import from_tensor
 from xmg.engine.compute import flushed_denormals
 from xmg.engine.config import Config
 from xmg.engine.data.fetch import padded
@@ -143,7 +144,7 @@ class CrossModalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     def _labelled(self, X: Any, y: Any, model: Model | None) -> tuple[Tensor, Array]:
         """X as raw rows that learners read, and labels."""
-        X, y = _array(X), _array(y)
+        X, y = from_tensor(X), from_tensor(y)
         if model and model.is_sequence:
             return _sequences(X, model.dim), _labels(y, len(X))
         x, labels = validate_data(self, X, y)
@@ -152,7 +153,7 @@ class CrossModalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     def _rows(self, X: Any) -> Tensor:
         """X as raw rows that learners read."""
-        X = _array(X)
+        X = from_tensor(X)
         if self.model_ and self.model_.is_sequence:
             return _sequences(X, self.model_.dim)
         return _vectors(validate_data(self, X, reset=False), self.model_)
@@ -167,16 +168,6 @@ def load(run: str | Path) -> CrossModalClassifier:
     Raises XmgError where there is none, or it is damaged.
     """
     return CrossModalClassifier(load_model(run))
-
-
-def _array(values: Any) -> Any:
-    """NumPy's view of a tensor, wherever it lies; other values as they are."""
-    if not isinstance(values, Tensor):
-        return values
-    values = values.detach().cpu()
-    if values.dtype == torch.bfloat16:  # which NumPy has not
-        values = values.float()
-    return values.numpy()
 
 
 def _vectors(x: Array, model: Model | None) -> Tensor:
@@ -199,7 +190,7 @@ def _within(x: Array, dtype: type[np.floating[Any]], name: str = "X") -> Array:
 
 def _sequences(X: Any, dim: int) -> Tensor:
     """A list of (T, D) arrays as padded sequences (n, L, D + 1)."""
-    given = [np.asarray(_array(one)) for one in X]
+    given = [np.asarray(from_tensor(one)) for one in X]
     for i, one in enumerate(given):
         if one.ndim != 2 or one.shape[1] != dim or not len(one):
             raise ValueError(f"X[{i}] has the shape {one.shape}, and the run reads (T, {dim})")
