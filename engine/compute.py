@@ -1,13 +1,16 @@
 """Floating-point mode and threads of the numerical loops; both are put back afterwards."""
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import partial
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
+T = TypeVar("T")
+R = TypeVar("R")
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 
@@ -30,19 +33,51 @@ def flushed_denormals() -> Iterator[None]:
 def one_thread_each(n_tasks: int) -> Iterator[Each]:
     """Give a `map` that runs up to n_tasks calls side by side, each on a thread of its own.
 
-    As many as torch has threads; inside the block none of its operations takes more than one,
-    since small products lose more by sharing than they gain. Callers may overlap.
+    As many as torch has threads, the caller's among them; inside the block none of its operations
+    takes more than one, since small products lose more by sharing than they gain. Calls begin in
+    their order. Callers may overlap.
     """
-    n_threads = _alone.enter()
+    n_threads = min(n_tasks, _alone.enter())
     try:
-        if min(n_tasks, n_threads) == 1:
+        if n_threads == 1:
             yield map
             return
         flush = torch.set_flush_denormal  # a mode of each thread
-        with ThreadPoolExecutor(min(n_tasks, n_threads), "xmg-task", flush, (True,)) as pool:
-            yield pool.map
+        with ThreadPoolExecutor(n_threads - 1, "xmg-task", flush, (True,)) as others:
+            yield partial(_shared, others, n_threads)
     finally:
         _alone.leave()
+
+
+def _shared(
+    others: Executor, n_threads: int, call: Callable[[T], R], items: Iterable[T]
+) -> list[R]:
+    """What `map` gives. Each thread, this one too, takes the next item until none is left: one that
+    only waited would be woken by each result, in the place of a thread at work.
+
+    Of several errors it raises the one of the first item, as `map` does.
+    """
+    waiting = list(enumerate(items))[::-1]  # the next is the last
+    found: dict[int, R] = {}
+    failed: dict[int, BaseException] = {}
+
+    def work() -> None:
+        while waiting and not failed:
+            try:
+                place, item = waiting.pop()
+            except IndexError:  # another was faster
+                return
+            try:
+                found[place] = call(item)
+            except BaseException as error:
+                failed[place] = error
+
+    working = [others.submit(work) for _ in range(min(n_threads, len(waiting)) - 1)]
+    work()
+    wait(working)
+    if failed:
+        raise failed[min(failed)]
+    return [found[place] for place in range(len(found))]
 
 
 class _Alone:

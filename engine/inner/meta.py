@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from threading import Condition
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from xmg.engine.inner.phase import BETAS, TINY
 from xmg.engine.inner.scratch import scratch
 from xmg.engine.model.heads import Theta
 
+_N_SUMS: Final = 2  # of tasks' shares, each in a fixed order
 Numbers = tuple[float, float, float] | Tensor  # (3,), on the device of theta
 
 
@@ -50,36 +51,45 @@ class Outer:
 class MeanInTurn:
     """The mean of what tasks found, which may end on several threads.
 
-    A task's share is added when its turn comes, so that the sum is the same for any number of
-    threads, and memory for one task a thread serves for all. Tasks must be started in their order.
+    Tasks of even and of odd place have a sum each, and a task's share is added to its own when its
+    turn comes: the mean is the same for any number of threads, two threads hardly wait for each
+    other, and memory is that of one task a thread serves and of two for all. Tasks must be started
+    in their order.
     """
 
     def __init__(self, theta: Theta, n_tasks: int) -> None:
         """theta: names and shapes of what tasks may find."""
-        self._n_tasks, self._turn, self._failed = n_tasks, 0, False
+        self._n_tasks, self._failed = n_tasks, False
+        self._turns = list(range(_N_SUMS))  # whose share each sum takes next
         self._changed = Condition()
-        several = theta.items() if n_tasks > 1 else ()
-        self._total = {name: scratch(f"mean of {name}", value) for name, value in several}
-        self._found: Theta = {}
+        n_sums = min(n_tasks, _N_SUMS) if n_tasks > 1 else 0
+        self._memory = [
+            {name: scratch(f"sum {i} of {name}", value) for name, value in theta.items()}
+            for i in range(n_sums)
+        ]
+        self._sums: list[Theta] = [{} for _ in range(_N_SUMS)]
 
     @torch.no_grad()
     def add(self, place: int, found: Theta) -> None:
         """Wait for those before, and add the share of what task `place` found; with one task, keep
         that."""
-        share = 1 / self._n_tasks
+        mine, share = place % _N_SUMS, 1 / self._n_tasks
         with self._changed:
-            self._changed.wait_for(lambda: self._turn == place or self._failed)
-            if self._n_tasks == 1:
-                self._found = found
-            elif place == 0:
-                self._found = {
-                    name: torch.mul(value, share, out=self._total[name])
-                    for name, value in found.items()
-                }
-            elif not self._failed:
-                for name, value in found.items():
-                    self._found[name].add_(value, alpha=share)
-            self._turn += 1
+            self._changed.wait_for(lambda: self._turns[mine] == place or self._failed)
+        if self._failed:
+            return
+        if self._n_tasks == 1:
+            self._sums[mine] = found
+        elif place == mine:
+            self._sums[mine] = {
+                name: torch.mul(value, share, out=self._memory[mine][name])
+                for name, value in found.items()
+            }
+        else:
+            for name, value in found.items():
+                self._sums[mine][name].add_(value, alpha=share)
+        with self._changed:
+            self._turns[mine] += _N_SUMS
             self._changed.notify_all()
 
     def fail(self) -> None:
@@ -88,9 +98,14 @@ class MeanInTurn:
             self._failed = True
             self._changed.notify_all()
 
+    @torch.no_grad()
     def mean(self) -> Theta:
         """By name, once all tasks have been added."""
-        return self._found
+        total, *others = self._sums
+        for other in others:
+            for name, value in other.items():
+                total[name].add_(value)
+        return total
 
 
 def moved(theta: Theta, end: Theta) -> Theta:

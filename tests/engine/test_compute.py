@@ -48,6 +48,36 @@ def test_threads_come_back_after_an_error(two_threads):
     assert torch.get_num_threads() == 2
 
 
+def test_calls_begin_in_order_and_are_told_in_order(two_threads):
+    both, began = Barrier(2), []
+
+    def call(i):
+        began.append(i)
+        if i < 2:
+            both.wait(10)  # side by side, or this breaks
+        return i * i
+
+    with one_thread_each(5) as each:
+        assert list(each(call, range(5))) == [0, 1, 4, 9, 16]
+        assert set(began[:2]) == {0, 1}
+        assert list(each(call, [])) == []
+
+
+def test_of_two_errors_the_first_task_s_is_raised_and_no_other_task_begins(two_threads):
+    both, began = Barrier(2), []
+
+    def call(i):
+        began.append(i)
+        both.wait(10)
+        raise ValueError(str(i))
+
+    with one_thread_each(9) as each:
+        with pytest.raises(ValueError, match="0"):
+            each(call, range(9))
+        assert sorted(began) == [0, 1]
+        assert list(each(abs, [-1, -2])) == [1, 2]  # the threads are still there
+
+
 def test_a_thread_keeps_what_it_asked_for_last():
     made = []
 

@@ -97,7 +97,8 @@ def test_the_mean_is_of_all_tasks_and_changes_none():
 
 def test_the_mean_is_summed_in_the_order_of_tasks_whoever_ends_first():
     """Numbers whose sum depends on the order, ended backwards by as many threads as tasks."""
-    tasks = [tensors({"a": np.array([x], np.float32)}) for x in (1e8, 1.0, -1e8, 1.0)]
+    large = [1e8, 1.0, 1.0, 1.0, -1e8, 1.0, 1.0, 1.0]
+    tasks = [tensors({"a": np.array([x], np.float32)}) for x in large]
     total = MeanInTurn(tasks[0], len(tasks))
     threads = [Thread(target=total.add, args=(i, tasks[i])) for i in reversed(range(len(tasks)))]
     for thread in threads:
@@ -105,13 +106,16 @@ def test_the_mean_is_summed_in_the_order_of_tasks_whoever_ends_first():
         sleep(0.02)  # the first ones wait
     for thread in threads:
         thread.join()
-    assert total.mean()["a"].item() == float(np.float32(1e8) + np.float32(1) - 1e8 + 1) / 4
+    even = np.float32(1e8) + np.float32(1) - np.float32(1e8) + np.float32(1)
+    assert even == 1 and total.mean()["a"].item() == (even + 4) / 8
 
 
 def test_a_failed_task_keeps_none_waiting():
-    total = MeanInTurn(tensors({"a": np.zeros(2)}), 2)
-    waiting = Thread(target=total.add, args=(1, tensors({"a": np.ones(2)})), daemon=True)
+    total = MeanInTurn(tensors({"a": np.zeros(2)}), 4)
+    waiting = Thread(target=total.add, args=(3, tensors({"a": np.ones(2)})), daemon=True)
     waiting.start()
+    waiting.join(0.1)
+    assert waiting.is_alive()
     total.fail()
     waiting.join(10)
     assert not waiting.is_alive()
