@@ -60,7 +60,7 @@ def step(layer: Layer, steps: Steps, t: int) -> None:
         pack_rows(layer.rows, layer.picks[t + 1], following)
     sweep(
         layer.start, layer.w, layer.m, layer.v, now, layer.d, following, steps.kind,
-        steps.constants[t], t == 0, last, layer.d_wide, layer.z_wide, layer.z,
+        steps.constants[t], t == 0, last, t % 2 == 0, layer.d_wide, layer.z_wide, layer.z,
     )  # fmt: skip
 
 
@@ -86,8 +86,12 @@ def alignment(
             source.z, target.z, kind, constant, n_sets, shared, source.unit, target.unit, source.d,
             target.d,
         )  # fmt: skip
-        step(source, steps, t)
-        step(target, steps, t)
+        if t % 2 == 0:
+            step(source, steps, t)
+            step(target, steps, t)
+        else:  # what was stepped last is still in the caches
+            step(target, steps, t)
+            step(source, steps, t)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -70,6 +70,7 @@ def sweep(  # noqa: PLR0913, PLR0917 - kernels take arrays, not objects
     constants: Array,
     first: bool,
     last: bool,
+    backward: bool,
     d_wide: Array,
     z_wide: Array,
     z: Array,
@@ -79,13 +80,16 @@ def sweep(  # noqa: PLR0913, PLR0917 - kernels take arrays, not objects
     rows (d', m') are those that the step read, packed, and d (m, w) the gradient by their
     projections; following (d', m'') those of the next step, whose projections z (m'', w) are
     written. The weights are w (d', w') and the moments m and v of that shape; the first step reads
-    no moment, and the weights from start, which may be w. The last step projects nothing. d_wide
+    no moment, and the weights from start, which may be w. The last step projects nothing. Passes
+    that go backward every other time find in the caches what the one before left there. d_wide
     (m', w') and z_wide (m'', w') are memory.
     """
     d_wide[:] = 0
     copy_corner(d, d_wide)
     z_wide[:] = 0
-    for i in range(0, w.shape[0], BLOCK):
+    n_blocks = (w.shape[0] + BLOCK - 1) // BLOCK
+    for block in range(n_blocks):
+        i = (n_blocks - 1 - block if backward else block) * BLOCK
         stop = min(i + BLOCK, w.shape[0])
         _step(start if first else w, w, m, v, i, stop, rows, d_wide, kind, constants, first)
         if not last:

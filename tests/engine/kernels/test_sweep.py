@@ -86,7 +86,7 @@ def test_steps_by_blocks_are_steps_on_the_matrix(d, w, m, n_next, adam, in_place
         z = np.full((len(following), w), np.nan)
         sweep.sweep(
             begin, moved, *moments, packed(x, picks[t]), gradient, packed(x, following),
-            sweep.ADAM if adam else sweep.SGD, c, t == 0, t == 2,
+            sweep.ADAM if adam else sweep.SGD, c, t == 0, t == 2, t % 2 == 0,
             memory(len(picks[t]), w), memory(len(following), w), z,
         )  # fmt: skip
         g = x[picks[t]].T @ gradient
