@@ -34,34 +34,31 @@ def descend(
     theta: Theta, phase: Phase, n_steps: int, optimizer: Optimizer, into: Theta
 ) -> tuple[Theta, list[float]]:
     """Take n_steps on the phase's loss as `reference.descend` does, by SGD."""
-    layers = {name: _span(phase, name, theta[name], n_steps) for name in phase.heads}
+    outs = outputs(theta, phase, into)
+    layers = {n: _span(phase, n, theta[n], n_steps, outs[n]) for n in phase.heads}
     steps = steps_of(optimizer, n_steps, next(iter(layers.values())).a.dtype)
     rest, losses = take(kernels, theta, phase, layers, steps)
-    outs = outputs(theta, phase, into)
     for name, layer in layers.items():
-        out = outs[name].numpy()
-        end = widened(out, layer.weights)
-        kernels.end(layer, end)
-        narrow(end, out)
+        narrow(layer.out, outs[name].numpy())
     return {**theta, **outs, **rest}, losses
 
 
-def _span(phase: Phase, name: str, weights: Tensor, n_steps: int) -> Span:
-    """A head's first layer before its first step, over memory that this thread keeps."""
+def _span(phase: Phase, name: str, start: Tensor, n_steps: int, out: Tensor) -> Span:
+    """A head's first layer, over memory that this thread keeps."""
     rows, places = rows_of(phase, name, n_steps)
-    begin = whole(np.ascontiguousarray(weights.numpy()))
-    key = (name, rows.shape, places.shape[1], weights.shape[1], begin.dtype)
+    begin = whole(np.ascontiguousarray(start.numpy()))
+    key = (name, rows.shape, places.shape[1], start.shape[1], begin.dtype)
     memory = kept(
-        ("span", *key), lambda: _memory(len(rows), places.shape[1], weights.shape[1], begin)
+        ("span", *key), lambda: _memory(len(rows), places.shape[1], start.shape[1], begin)
     )
-    span = Span(
+    return Span(
         weights=begin,
+        out=widened(out.numpy(), begin),
+        rows=rows,
         picks=places,
         fixed=name not in phase.picks,
         **memory,
     )
-    kernels.begin(span, rows)
-    return span
 
 
 def _memory(n: int, m: int, width: int, like: Array) -> dict[str, npt.NDArray[Any]]:

@@ -32,6 +32,8 @@ def take(
     z = {name: torch.from_numpy(layer.z) for name, layer in layers.items()}
     moments = {n: (torch.empty_like(v), torch.empty_like(v)) for n, v in rest.items()}
     losses = []
+    for layer in layers.values():
+        kernels.begin(layer)
     for t in range(len(steps.constants)):
         for layer in layers.values():
             kernels.project(layer, t)
@@ -42,6 +44,8 @@ def take(
         for name, w in rest.items():
             dense_step(steps, t, *map(_flat, (w, found[name], *moments[name])))
         losses.append(value)
+    for layer in layers.values():
+        kernels.end(layer)
     return rest, losses
 
 

@@ -42,11 +42,15 @@ class Steps(NamedTuple):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def begin(layer: Layer) -> None:
+    """Project the rows of the first step."""
+    pack_rows(layer.rows, layer.picks[0], layer.packed[0])
+    project_rows(layer.start, layer.packed[0], layer.z_wide, layer.z)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def project(layer: Layer, t: int) -> None:
-    """Project the rows of step 0; those of later steps the step before has projected."""
-    if t == 0:
-        pack_rows(layer.rows, layer.picks[0], layer.packed[0])
-        project_rows(layer.start, layer.packed[0], layer.z_wide, layer.z)
+    """z of step t is there: `begin` or the step before has made it."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -65,6 +69,11 @@ def step(layer: Layer, steps: Steps, t: int) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def end(layer: Layer) -> None:
+    """After the last step the weights are where they belong."""
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def dense_step(steps: Steps, t: int, w: Array, g: Array, m: Array, v: Array) -> None:
     """Take step t on any other parameter, all arrays flat."""
     if steps.kind == ADAM:
@@ -79,9 +88,9 @@ def alignment(
 ) -> None:
     """Descend `gradients.alignment`, `loss` being its settings; losses (T,) before each step."""
     kind, constant, n_sets, shared = loss
+    begin(source)
+    begin(target)
     for t in range(losses.size):
-        project(source, t)
-        project(target, t)
         losses[t] = gradients.alignment(
             source.z, target.z, kind, constant, n_sets, shared, source.unit, target.unit, source.d,
             target.d,
@@ -101,8 +110,8 @@ def classification(
     """Descend `gradients.classification`, phi (w, C) in place; labels (T, m)."""
     d_phi = np.empty_like(phi)
     m, v = np.empty(phi.size, phi.dtype), np.empty(phi.size, phi.dtype)
+    begin(source)
     for t in range(losses.size):
-        project(source, t)
         losses[t] = gradients.classification(source.z, phi, labels[t], tau, source.d, d_phi)
         step(source, steps, t)
         dense_step(steps, t, phi.ravel(), d_phi.ravel(), m, v)

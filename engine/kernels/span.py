@@ -20,6 +20,8 @@ class Span(NamedTuple):
     """A first layer as c W_0 + X^T A, seen through rows X (n, d); primes mark whole tiles."""
 
     weights: Array  # W_0 (d', h')
+    out: Array  # (d', h'), where the weights end; may be W_0
+    rows: Array  # X (n, d)
     across: Array  # X^T (d', n')
     gram: Array  # K = X X^T (n', n'')
     start: Array  # Z_0 = X W_0 (n', h')
@@ -36,9 +38,9 @@ class Span(NamedTuple):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def begin(span: Span, rows: Array) -> None:
-    """Look at the weights through rows (n, d), before the first step."""
-    pack_rows(rows, np.arange(len(rows)), span.across)
+def begin(span: Span) -> None:
+    """Look at the weights through the rows, before the first step."""
+    pack_rows(span.rows, np.arange(len(span.rows)), span.across)
     span.gram[:], span.start[:] = 0, 0
     d = len(span.weights)
     add_product(span.across, span.across, 0, d, span.gram.shape[1], span.gram)
@@ -48,9 +50,9 @@ def begin(span: Span, rows: Array) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def end(span: Span, out: Array) -> None:
-    """out (d', h') = c W_0 + X^T A; it may be W_0."""
-    n, width = len(span.a), out.shape[1]
+def end(span: Span) -> None:
+    """After the last step: the weights become c W_0 + X^T A."""
+    out, n, width = span.out, len(span.a), span.out.shape[1]
     by_a, by_x = span.wide.shape[1], span.across.shape[1]
     span.wide[:] = 0
     copy_corner(span.a, span.wide)
@@ -106,6 +108,8 @@ def alignment(
 ) -> None:
     """Descend `gradients.alignment`, `loss` being its settings; losses (T,) before each step."""
     kind, constant, n_sets, shared = loss
+    begin(source)
+    begin(target)
     for t in range(losses.size):
         project(source, t)
         project(target, t)
@@ -115,6 +119,8 @@ def alignment(
         )  # fmt: skip
         step(source, steps, t)
         step(target, steps, t)
+    end(source)
+    end(target)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -123,8 +129,10 @@ def classification(
 ) -> None:
     """Descend `gradients.classification`, phi (w, C) in place; labels (T, m)."""
     d_phi, b = np.empty_like(phi), np.empty(phi.size, phi.dtype)
+    begin(source)
     for t in range(losses.size):
         project(source, t)
         losses[t] = gradients.classification(source.z, phi, labels[t], tau, source.d, d_phi)
         step(source, steps, t)
         sgd_step(phi.ravel(), d_phi.ravel(), b, steps.constants[t], t == 0)
+    end(source)
