@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from xmg.engine.compute import flushed_denormals
+from xmg.engine.compute import flushed_denormals, one_blas_thread
 from xmg.engine.config import Config
 from xmg.engine.data.tasks import Tasks, test_tasks, validation_tasks
 from xmg.engine.data.views import MetaTest, MetaValidation
@@ -46,6 +46,7 @@ Candidates = Sequence[Classifier]
 
 
 @flushed_denormals()
+@one_blas_thread()
 def evaluate(
     systems: Mapping[str, Candidates],
     validation: MetaValidation,

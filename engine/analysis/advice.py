@@ -25,7 +25,7 @@ from xmg.engine.analysis.heldout import (
 )
 from xmg.engine.analysis.similarity import Likeness, likeness
 from xmg.engine.analysis.tradeoff import Law, fit_law, labels_worth, worth_interval
-from xmg.engine.compute import flushed_denormals
+from xmg.engine.compute import flushed_denormals, one_blas_thread
 from xmg.engine.config import Config
 from xmg.engine.data.problem import open_problem
 from xmg.engine.data.streams import Stream, generator
@@ -96,6 +96,7 @@ class Advice:
 
 
 @flushed_denormals()
+@one_blas_thread()
 def advise(config: Config, progress: Progress | None = None) -> Advice:
     """Compare, fit and advise on two feature files and their pairs; no meta-test row is read.
 

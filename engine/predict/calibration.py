@@ -13,7 +13,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from xmg.cache import XmgError
-from xmg.engine.compute import flushed_denormals
+from xmg.engine.compute import flushed_denormals, one_blas_thread
 from xmg.engine.data.pool import Pool, with_at_least
 from xmg.engine.data.tasks import Tasks, validation_tasks
 from xmg.engine.data.views import MetaValidation
@@ -97,6 +97,7 @@ def tune(model: Model, n_way: int, k_shot: int, n_tasks: int = N_TASKS) -> Tunin
 
 
 @flushed_denormals()
+@one_blas_thread()
 def _tune(model: Model, n_way: int, k_shot: int, n_tasks: int) -> Tuning:
     choosing, calibrating = _tasks(model, n_way, k_shot, n_tasks)
     learner, tau = model.learner_for(n_way, choosing.support.shape[1]), model.config.tau

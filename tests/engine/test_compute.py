@@ -5,8 +5,9 @@ from threading import Barrier, Thread
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from xmg.engine.compute import flushed_denormals, one_thread_each
+from xmg.engine.compute import flushed_denormals, one_blas_thread, one_thread_each
 from xmg.engine.inner import scratch
 
 
@@ -117,3 +118,16 @@ def test_denormals_are_flushed_inside_alone(before):
         assert flushes() == before
     finally:
         torch.set_flush_denormal(False)
+
+
+def blas_threads():
+    return {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"}
+
+
+def test_products_of_numpy_take_one_thread_inside_alone():
+    with threadpool_limits(2, "blas"):
+        before = blas_threads()
+        with pytest.raises(ZeroDivisionError), one_blas_thread():
+            assert blas_threads() == {1}
+            1 / 0
+        assert blas_threads() == before
