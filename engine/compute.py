@@ -46,17 +46,18 @@ def one_thread_each(n_tasks: int) -> Iterator[Each]:
     """Give a `map` that runs up to n_tasks calls side by side, each on a thread of its own.
 
     As many as torch has threads, the caller's among them; inside the block none of its operations
-    takes more than one, since small products lose more by sharing than they gain. Calls begin in
-    their order. Callers may overlap.
+    takes more than one, since small products lose more by sharing than they gain, and all flush
+    denormals. Calls are taken in their order. Callers may overlap.
     """
     n_threads = min(n_tasks, _alone.enter())
     try:
-        if n_threads == 1:
-            yield map
-            return
-        flush = torch.set_flush_denormal  # a mode of each thread
-        with ThreadPoolExecutor(n_threads - 1, "xmg-task", flush, (True,)) as others:
-            yield partial(_shared, others, n_threads)
+        with flushed_denormals():
+            if n_threads == 1:
+                yield map
+                return
+            flush = torch.set_flush_denormal  # a mode of each thread
+            with ThreadPoolExecutor(n_threads - 1, "xmg-task", flush, (True,)) as others:
+                yield partial(_shared, others, n_threads)
     finally:
         _alone.leave()
 
@@ -67,29 +68,36 @@ def _shared(
     """What `map` gives. Each thread, this one too, takes the next item until none is left: one that
     only waited would be woken by each result, in the place of a thread at work.
 
-    Of several errors it raises the one of the first item, as `map` does.
+    Of several errors it raises the one of the first item, as `map` does, but an interrupt before
+    any.
     """
-    waiting = list(enumerate(items))[::-1]  # the next is the last
+    items = list(items)
+    places = iter(range(len(items)))  # all threads take the next of this
     found: dict[int, R] = {}
     failed: dict[int, BaseException] = {}
 
     def work() -> None:
-        while waiting and not failed:
-            try:
-                place, item = waiting.pop()
-            except IndexError:  # another was faster
+        for place in places:
+            if failed:
                 return
             try:
-                found[place] = call(item)
+                found[place] = call(items[place])
             except BaseException as error:
                 failed[place] = error
 
-    working = [others.submit(work) for _ in range(min(n_threads, len(waiting)) - 1)]
-    work()
-    wait(working)
+    working = [others.submit(work) for _ in range(min(n_threads, len(items)) - 1)]
+    try:
+        work()
+        wait([future for future in working if not future.cancel()])
+    finally:  # an interrupt may have come between two calls
+        list(places)
     if failed:
-        raise failed[min(failed)]
-    return [found[place] for place in range(len(found))]
+        first = min(failed, key=lambda place: (isinstance(failed[place], Exception), place))
+        try:
+            raise failed[first]
+        finally:
+            failed.clear()  # or the error would hold itself
+    return [found[place] for place in range(len(items))]
 
 
 class _Alone:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from threading import Condition
+from threading import Condition, Lock
 from typing import Final, Literal
 
 import torch
@@ -61,7 +61,8 @@ class MeanInTurn:
         """theta: names and shapes of what tasks may find."""
         self._n_tasks, self._failed = n_tasks, False
         self._turns = list(range(_N_SUMS))  # whose share each sum takes next
-        self._changed = Condition()
+        self._lock = Lock()
+        self._changed = Condition(self._lock)
         n_sums = min(n_tasks, _N_SUMS) if n_tasks > 1 else 0
         self._memory = [
             {name: scratch(f"sum {i} of {name}", value) for name, value in theta.items()}
@@ -74,7 +75,7 @@ class MeanInTurn:
         """Wait for those before, and add the share of what task `place` found; with one task, keep
         that."""
         mine, share = place % _N_SUMS, 1 / self._n_tasks
-        with self._changed:
+        with self._lock:  # unlike the condition, nothing that an interrupt could leave half done
             self._changed.wait_for(lambda: self._turns[mine] == place or self._failed)
         if self._failed:
             return
@@ -88,19 +89,19 @@ class MeanInTurn:
         else:
             for name, value in found.items():
                 self._sums[mine][name].add_(value, alpha=share)
-        with self._changed:
+        with self._lock:
             self._turns[mine] += _N_SUMS
             self._changed.notify_all()
 
     def fail(self) -> None:
         """No task needs to wait any longer: one has failed, and there will be no mean."""
-        with self._changed:
+        with self._lock:
             self._failed = True
             self._changed.notify_all()
 
     @torch.no_grad()
     def mean(self) -> Theta:
-        """By name, once all tasks have been added."""
+        """By name, once all tasks have been added. Ask once: the sums become it."""
         total, *others = self._sums
         for other in others:
             for name, value in other.items():

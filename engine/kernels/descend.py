@@ -95,12 +95,12 @@ def alignment(
             source.z, target.z, kind, constant, n_sets, shared, source.unit, target.unit, source.d,
             target.d,
         )  # fmt: skip
-        if t % 2 == 0:
-            step(source, steps, t)
-            step(target, steps, t)
-        else:  # what was stepped last is still in the caches
+        if t % 2 == 0:  # what was passed last is still in the caches
             step(target, steps, t)
             step(source, steps, t)
+        else:
+            step(source, steps, t)
+            step(target, steps, t)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -126,8 +126,8 @@ def meta_iteration(
     fomaml, total = config.meta_gradient == "fomaml", MeanInTurn(theta, len(episodes))
 
     def run(place: int) -> dict[str, float]:
-        into = {name: scratch(f"{name} of a task", value) for name, value in theta.items()}
         try:
+            into = {name: scratch(f"{name} of a task", value) for name, value in theta.items()}
             task = adapt(theta, episodes[place], meta, config, into)
             total.add(place, task.gradient if fomaml else moved(theta, task.theta))
         except BaseException:
@@ -135,8 +135,12 @@ def meta_iteration(
             raise
         return task.losses
 
-    tasks = each(run, range(len(episodes)))
-    losses = [before | after for before, after in zip(plain, tasks, strict=True)]
+    try:
+        tasks = each(run, range(len(episodes)))
+        losses = [before | after for before, after in zip(plain, tasks, strict=True)]
+    except BaseException:  # an interrupt between two tasks, too
+        total.fail()
+        raise
     found = total.mean()
     if together:
         mean_losses = {n: torch.tensor(fmean(one[n] for one in losses)) for n in losses[0]}

@@ -1,5 +1,7 @@
 """Threads and memory of the numerical loops."""
 
+import gc
+import weakref
 from threading import Barrier, Thread
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from xmg.engine import compute
 from xmg.engine.compute import flushed_denormals, one_blas_thread, one_thread_each
 from xmg.engine.inner import scratch
 
@@ -79,6 +82,63 @@ def test_of_two_errors_the_first_task_s_is_raised_and_no_other_task_begins(two_t
         assert list(each(abs, [-1, -2])) == [1, 2]  # the threads are still there
 
 
+def test_an_interrupt_is_raised_before_any_error_and_nothing_more_begins(two_threads):
+    both, began = Barrier(2), []
+
+    def call(i):
+        began.append(i)
+        both.wait(10)
+        raise ValueError if i == 0 else KeyboardInterrupt
+
+    with one_thread_each(9) as each, pytest.raises(KeyboardInterrupt):
+        each(call, range(9))
+    assert sorted(began) == [0, 1]
+
+
+def test_an_interrupt_between_calls_leaves_none_to_begin(two_threads, monkeypatch):
+    """It may come anywhere in the calling thread: here, while that waits for the others."""
+
+    def interrupted(futures):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compute, "wait", interrupted)
+    with one_thread_each(2) as each, pytest.raises(KeyboardInterrupt):
+        each(abs, [1, 2, 3])
+
+
+def test_an_error_keeps_nothing_of_the_call(two_threads):
+    class Large:
+        pass
+
+    def fail(large):
+        raise ValueError
+
+    held = [Large(), Large()]
+    alive = [weakref.ref(one) for one in held]
+    gc.disable()
+    try:
+        with one_thread_each(2) as each, pytest.raises(ValueError):
+            each(fail, held)
+        del held
+        assert not any(one() for one in alive)
+    finally:
+        gc.enable()
+
+
+def test_all_threads_flush_denormals(two_threads):
+    both = Barrier(2)
+
+    def call(i):
+        both.wait(10)
+        return flushes()
+
+    with one_thread_each(2) as each:
+        assert list(each(call, range(2))) == [True, True]
+    with one_thread_each(1) as each:
+        assert list(each(lambda i: flushes(), range(1))) == [True]
+    assert not flushes()
+
+
 def test_a_thread_keeps_what_it_asked_for_last():
     made = []
 
@@ -127,7 +187,7 @@ def blas_threads():
 def test_products_of_numpy_take_one_thread_inside_alone():
     with threadpool_limits(2, "blas"):
         before = blas_threads()
-        with pytest.raises(ZeroDivisionError), one_blas_thread():
+        with pytest.raises(KeyError), one_blas_thread():
             assert blas_threads() == {1}
-            1 / 0
+            raise KeyError
         assert blas_threads() == before

@@ -12,7 +12,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xmg.engine.config import make_config
+from xmg.engine.data.inputs import Episode
 from xmg.engine.inner.meta import MeanInTurn, Outer, clone, moved, toward, update
+from xmg.engine.methods.croma import CROMA
+from xmg.engine.training.meta_learn import meta_iteration
 
 
 def doubles(seed, **shapes):
@@ -119,6 +123,29 @@ def test_a_failed_task_keeps_none_waiting():
     total.fail()
     waiting.join(10)
     assert not waiting.is_alive()
+
+
+def test_an_interrupt_between_tasks_keeps_none_waiting():
+    """Task 2 waits for task 0, whose thread was interrupted before it began."""
+    config = make_config(source="s.h5", target="t.h5", n_way=2, meta_batch=3, inner_steps=1)
+    rng = torch.Generator().manual_seed(0)
+    rows = [torch.randn(n, 3, generator=rng) for n in (2, 4, 4)]
+    episode = Episode(*rows, torch.tensor([0, 0, 1, 1]), 2)
+    theta = {"source": torch.randn(3, 2), "target": torch.randn(3, 2), "phi": torch.zeros(2, 2)}
+    meta_iteration(theta, {}, [episode] * 3, CROMA.stages, config)  # compiles
+    others = []
+
+    def each(run, places):
+        others.append(Thread(target=run, args=(2,), daemon=True))
+        others[0].start()
+        others[0].join(0.5)
+        assert others[0].is_alive()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        meta_iteration(theta, {}, [episode] * 3, CROMA.stages, config, each=each)
+    others[0].join(10)
+    assert not others[0].is_alive()
 
 
 def test_a_clone_is_apart():
