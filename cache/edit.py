@@ -87,7 +87,7 @@ def select(
     rejects: Rejects = {}
     if classes is not None:
         _check_known(file, "class", classes, file.classes)
-        numbers = [file.classes.index(name) for name in dict.fromkeys(classes)]
+        numbers = [file.number_of_class[name] for name in dict.fromkeys(classes)]
         wanted &= np.isin(file.labels, numbers)
     if ids is None and classes is None:
         rejects = dict(file.rejects)

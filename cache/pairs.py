@@ -189,8 +189,7 @@ def concept_sets(concepts: Concepts, source: FeatureFile, target: FeatureFile) -
 
 def class_numbers(names: Iterable[str], file: FeatureFile, where: str) -> list[int]:
     """Map class names to the file's class numbers; raises XmgError naming the closest class."""
-    known = {name: c for c, name in enumerate(file.classes)}
-    numbers = []
+    known, numbers = file.number_of_class, []
     for name in names:
         if name not in known:
             hint = closest(name, file.classes)

@@ -134,6 +134,11 @@ class FeatureFile:
         """The C class names, sorted; a label is an index into this list."""
         return self.texts("classes")
 
+    @cached_property
+    def number_of_class(self) -> dict[str, int]:
+        """The number of each class by its name."""
+        return {name: c for c, name in enumerate(self.classes)}
+
     @property
     def class_offsets(self) -> npt.NDArray[np.int64]:
         """(C + 1,): class c holds class_rows[class_offsets[c]:class_offsets[c + 1]]."""
