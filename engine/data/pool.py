@@ -52,7 +52,9 @@ def pool_of(file: FeatureFile, classes: Sequence[str], without: Rows | None = No
                 file.rows_of(c)
         starts, stops = file.class_offsets[:-1][numbers], file.class_offsets[1:][numbers]
         return Pool(file, tuple(classes), starts, stops - starts, file.class_rows, groups)
-    parts = [r[~np.isin(r, without)] for r in map(file.rows_of, numbers.tolist())]
+    kept = np.ones(len(file), np.bool_)
+    kept[without] = False
+    parts = [rows[kept[rows]] for rows in map(file.rows_of, numbers.tolist())]
     sizes = np.array([len(part) for part in parts], np.int64)
     index = np.concatenate([np.empty(0, np.int64), *parts])
     return _own_index(Pool(file, tuple(classes), sizes, sizes, index, groups), index)
@@ -67,8 +69,9 @@ def labelled_pool(file: FeatureFile, classes: Sequence[str], rows: Rows, config:
     rng = generator(config.seed, Stream.NOISE)
     numbers = np.array(class_numbers(classes, file, "the class split"), np.int64)
     rows = np.unique(rows)
-    rows = rows[np.isin(file.labels[rows], numbers)]
-    kept = [share_of(rows[file.labels[rows] == c], config.label_share, rng) for c in numbers]
+    rows = rows[np.argsort(file.labels[rows], kind="stable")]  # class by class
+    ends = np.searchsorted(file.labels[rows], [numbers, numbers + 1])
+    kept = [share_of(rows[a:b], config.label_share, rng) for a, b in ends.T.tolist()]
     present = [c for c, part in enumerate(kept) if len(part)]
     names = tuple(classes[c] for c in present)
     index = np.concatenate([np.empty(0, np.int64), *(kept[c] for c in present)])

@@ -40,6 +40,13 @@ def test_pools_hold_the_rows_of_their_classes(files):
     assert pool.rows.tolist() == [*range(84, 96), *range(24, 36)]
 
 
+def test_pools_leave_rows_out(files):
+    pool = pool_of(files[1], ["c07", "c02"], np.array([84, 90, 24, 24, 35, 0]))
+    assert pool.members(0).tolist() == [85, 86, 87, 88, 89, 91, 92, 93, 94, 95]
+    assert pool.members(1).tolist() == [*range(25, 35)]
+    assert pool.index.tolist() == pool.rows.tolist()
+
+
 def test_pairs_of_an_episode_twin(files):
     sets = synthetic.sets_of(*files, files[0].classes[:4])
     rows = [list(range(12 * c, 12 * c + 12)) for c in range(4)]

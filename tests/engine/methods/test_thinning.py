@@ -13,6 +13,7 @@ from scipy.stats import binom, chisquare
 from xmg.cache import Sealed, XmgError
 from xmg.engine.data.pool import flipped, labelled_pool
 from xmg.engine.data.problem import open_problem
+from xmg.engine.data.streams import Stream, generator
 from xmg.engine.data.tasks import test_tasks as frozen_tasks
 from xmg.engine.data.tasks import validation_tasks
 from xmg.engine.data.thinning import clustered, fewer_rows, fewer_sets
@@ -104,6 +105,22 @@ def test_without_noise_the_labels_are_the_files(files):
         assert set(files[1].class_names(pool.members(c))) == {name}
         assert pool.sizes[c] == 20
     assert isinstance(pool.file, Sealed)
+
+
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_labelled_rows_are_shared_out_class_by_class(files, share):
+    """Twin: each class in turn, from the rows of all."""
+    rng = np.random.default_rng(5)
+    config = config_of(files, label_share=share)
+    rows, classes = rng.choice(240, 150), [f"c{c:02d}" for c in (7, 2, 11, 5)]
+    rows = rows[files[1].labels[rows] != 5]
+    pool = labelled_pool(files[1], classes, rows, config)
+    draw, once = generator(config.seed, Stream.NOISE), np.array(sorted(set(rows.tolist())))
+    assert pool.classes == ("c07", "c02", "c11")  # of the last there is no row
+    for place, c in enumerate((7, 2, 11)):
+        own = once[[files[1].labels[row] == c for row in once]]
+        kept = draw.permutation(own)[: round(share * len(own))]
+        assert pool.members(place).tolist() == sorted(kept.tolist())
 
 
 def test_a_class_that_noise_empties_is_left_out(files):
