@@ -143,11 +143,12 @@ def _rivals(
     cross: Matrix,
 ) -> list[Link]:
     """The most similar pairs with one class in the concept and the other outside."""
-    outside = np.zeros(cross.shape, bool)
-    outside[s_in] = True
-    outside[:, t_in] ^= True  # a pair with both in the concept is no rival
-    s, t = np.nonzero(outside)
-    order = np.argsort(-cross[s, t], kind="stable")[:_N_RIVALS]
+    s_out, t_out = (
+        np.setdiff1d(np.arange(n), own) for n, own in zip(cross.shape, (s_in, t_in), strict=True)
+    )
+    s = np.concatenate([np.repeat(s_in, len(t_out)), np.tile(s_out, len(t_in))])
+    t = np.concatenate([np.tile(t_out, len(s_in)), np.repeat(t_in, len(s_out))])
+    order = np.lexsort((t, s, -cross[s, t]))[:_N_RIVALS]  # ties in class order
     return [Link(source[s[i]], target[t[i]], float(cross[s[i], t[i]])) for i in order]
 
 

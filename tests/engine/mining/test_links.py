@@ -100,6 +100,23 @@ def test_every_concept_has_both_sides_and_no_class_is_in_two(n_s, n_t, seed, lea
     assert [c.strength for c in concepts] == sorted((c.strength for c in concepts), reverse=True)
 
 
+@given(st.integers(1, 7), st.integers(1, 7), st.integers(0, 999))
+def test_rivals_are_the_first_of_all_pairs_that_cross_a_concept(n_s, n_t, seed):
+    values = np.random.default_rng(seed).integers(0, 4, (n_s + n_t, n_s + n_t)) / 4.0  # many ties
+    values = np.maximum(values, values.T)
+    values[0, n_s] = values[n_s, 0] = 1
+    source, target = [f"s{i}" for i in range(n_s)], [f"t{i}" for i in range(n_t)]
+    for c in mine(source, target, values, min_similarity=0.5):
+        crossing = [
+            (-values[s, n_s + t], s, t)
+            for s in range(n_s)
+            for t in range(n_t)
+            if (source[s] in c.source) != (target[t] in c.target)
+        ]
+        found = [(-r.similarity, source.index(r.source), target.index(r.target)) for r in c.rivals]
+        assert found == sorted(crossing)[:3]
+
+
 def test_no_pair_names_the_best_one():
     with pytest.raises(XmgError, match=r"no pair found: .* 'b' and 'd' with 0\.400.*fix: lower"):
         mine(["a", "b"], ["c", "d"], symmetric(4, (1, 3, 0.4)), min_similarity=0.5)
