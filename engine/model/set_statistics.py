@@ -79,7 +79,7 @@ def set_statistics(
     for i in range(0, len(rows), _BLOCK):
         part = slice(i, i + _BLOCK)
         x = F.normalize(front.pooled(fetch(file, rows[part])).double(), dim=-1)
-        means.index_add_(0, owner[part], x)
+        means.index_put_((owner[part],), x, accumulate=True)  # index_add_ wakes threads by row
         second += x.T @ (x * weight[part])
     means /= torch.from_numpy(sizes)[:, None]
     mean = shares @ means
