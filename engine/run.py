@@ -65,7 +65,7 @@ def save_state(path: Path, state: State) -> None:
 
 
 def load_state(path: Path) -> State:
-    """Read a checkpoint; raises XmgError where it is missing, damaged, or not ours."""
+    """Read a checkpoint; raises XmgError where it is missing, closed, damaged, or not ours."""
     try:
         return _read_state(path)
     except FileNotFoundError:
@@ -118,7 +118,14 @@ def _way_back(path: Path) -> str:
 
 
 def _read_state(path: Path) -> State:
-    """As load_state; raises one of _DAMAGED."""
+    """As load_state; raises one of _DAMAGED, and XmgError where nobody may read it."""
+    try:
+        path.open("rb").close()  # safetensors calls missing what it may not read
+    except PermissionError as error:
+        raise XmgError(
+            f"cannot read {path}: {error.strerror}. fix: mend its permissions, as by chmod u+r, "
+            "and type the same command again"
+        ) from None
     with safe_open(path, "pt") as file:
         where = json.loads((file.metadata() or {})["xmg"])
         # Cloned: products of rows that lie askew in a map may round differently

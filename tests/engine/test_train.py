@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import re
 import shlex
 import shutil
@@ -300,6 +302,27 @@ def test_a_damaged_checkpoint(tmp_path, config, name):
         (run / name).write_bytes(content)
         with pytest.raises(XmgError, match=f"{name} is not a checkpoint of xmg"):
             meta_train(config, run)
+
+
+@pytest.mark.parametrize(("closed", "asked"), [(BEST, BEST), (LAST, LAST), (LAST, BEST)])
+def test_a_checkpoint_that_may_not_be_read_is_not_to_be_removed(
+    tmp_path, config, monkeypatch, closed, asked
+):
+    """Root may read everything, so the refusal is the test's own."""
+    run, real = tmp_path / "run", Path.open
+    meta_train(config, run)
+
+    def opened(path, *how, **more):
+        if path == run / closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path, *how, **more)
+
+    if asked != closed:
+        (run / asked).unlink()
+    monkeypatch.setattr(Path, "open", opened)
+    with pytest.raises(XmgError, match=f"cannot read .*{closed}: Permission denied") as error:
+        load_state(run / asked)
+    assert "rm " not in str(error.value)
 
 
 def obey(error):
