@@ -1,9 +1,12 @@
 """Compute cells side by side in processes; what is finished stays, what fails is marked."""
 
 import multiprocessing
-from collections.abc import Callable, Sequence
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -72,9 +75,8 @@ def _run(
 
     When one process dies the pool lets no other one finish.
     """
-    context = multiprocessing.get_context("spawn")  # threads of torch do not survive a fork
     left = list(jobs)
-    with ProcessPoolExecutor(n_jobs, context, initializer=_alone) as pool:
+    with _pool(n_jobs) as pool:
         running: dict[Future[None], Job] = {}
         while left or running:
             while left and len(running) < n_jobs:
@@ -89,12 +91,37 @@ def _run(
     return [], []
 
 
+@contextmanager
+def _pool(n_jobs: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that go after Ctrl-C without ending their cells first."""
+    context = multiprocessing.get_context("spawn")  # threads of torch do not survive a fork
+    others = multiprocessing.active_children()
+    with ProcessPoolExecutor(n_jobs, context, initializer=_alone) as pool:
+        try:
+            yield pool
+        except KeyboardInterrupt:  # it may have reached this process only
+            for child in set(multiprocessing.active_children()) - set(others):
+                child.kill()
+            raise
+
+
 def _made(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def _alone() -> None:
-    """A process of the pool has one thread: results are the same for any number of processes."""
+    """A process of the pool has one thread: results are the same for any number of processes.
+
+    It goes with the process that began it, however that ends: else its cells would stay locked.
+    """
+    threading.Thread(target=_go_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     threadpool_limits(1)  # of BLAS and OpenMP; it stays, as nothing leaves it
+
+
+def _go_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent
+    parent.join()
+    os._exit(1)

@@ -5,6 +5,11 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -180,6 +185,60 @@ def test_a_process_that_dies_costs_one_cell(spec, tmp_path, monkeypatch, n_jobs)
     found = read(cells, folders)
     assert [(one.cell.system, one.cell.seed) for one in found if one.failure] == [("cca", 0)]
     assert "died" in next(one.failure for one in found if one.failure)
+
+
+def endless(cell, folder, episodes):
+    folder.mkdir(parents=True)
+    (folder / "at_work").write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+FOREVER = """
+import sys
+from pathlib import Path
+import test_runner
+from xmg.engine.ablation import runner
+from xmg.engine.ablation.spec import cells_of, read_spec
+if __name__ == "__main__":
+    runner.compute = test_runner.endless
+    runner.run_cells(cells_of(read_spec(Path("spec.toml")))[:2], Path("out"), 2)
+"""
+
+
+def _lives(process):
+    """A process that nobody waits for may stay, but only in name."""
+    status = Path(f"/proc/{process}/stat")
+    return status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc who lives")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nobody_works_on_when_the_first_process_is_stopped(spec, tmp_path, how):
+    """A signal to it alone; the others would hold the cells that the next run wants."""
+    spec()
+    (tmp_path / "forever.py").write_text(FOREVER)
+    paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    first = subprocess.Popen(
+        [sys.executable, "forever.py"], cwd=tmp_path, stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": paths}, start_new_session=True,
+    )  # fmt: skip
+    try:
+        others = []
+        while len(others) < 2:
+            assert first.poll() is None
+            time.sleep(0.1)
+            noted = (path.read_text() for path in tmp_path.glob("out/cells/*/at_work"))
+            others = list(filter(None, noted))
+        first.send_signal(how)
+        first.wait(30)
+        for _ in range(300):
+            if not any(map(_lives, others)):
+                break
+            time.sleep(0.1)
+        assert not any(map(_lives, others))
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(first.pid, signal.SIGKILL)
 
 
 def test_rows_met_the_same_episodes_or_are_not_compared(finished, tmp_path):
