@@ -60,11 +60,11 @@ class Aligned:
         file, front = file or getattr(self, side), getattr(self.fronts, side)
         size = _SEQUENCES if file.is_sequence else _ROWS
         head = head_of(self.config, side)
-        parts = [
-            project(head, self.theta, side, front(fetch(file, rows[i : i + size])))
-            for i in range(0, max(len(rows), 1), size)
-        ]
-        return F.normalize(torch.cat(parts), dim=-1)
+        z = torch.empty(len(rows), self.config.width)
+        for i in range(0, len(rows), size):
+            x = front(fetch(file, rows[i : i + size]))
+            z[i : i + size] = F.normalize(project(head, self.theta, side, x), dim=-1)
+        return z
 
 
 @dataclass(frozen=True, slots=True)
