@@ -125,9 +125,11 @@ def _unseen(aligned: Aligned) -> list[Group]:
 def _by_class(aligned: Aligned, source: Rows, target: Rows, *, unseen: bool) -> list[Group]:
     """Pairs (P,) by the class of their target row."""
     labels = aligned.target.labels[target]
+    order = np.argsort(labels, kind="stable")[np.count_nonzero(labels < 0) :]
+    classes, starts = np.unique(labels[order], return_index=True)
     return [
-        Group(aligned.target.classes[c], unseen, source[labels == c], target[labels == c])
-        for c in np.unique(labels[labels >= 0])
+        Group(aligned.target.classes[c], unseen, source[own], target[own])
+        for c, own in zip(classes, np.split(order, starts)[1:], strict=True)
     ]
 
 
