@@ -127,7 +127,8 @@ def _check(path: Path, text: str, spec: Spec) -> None:
             raise XmgError(f"{path}{where}: the row {row.label!r} is named twice")
     for place, part in _all_parts(spec):
         for name in part:
-            _check_setting(f"{path}{line_of(text, *place, name)}", name, place)
+            if wrong := _wrong_setting(name, place):
+                raise XmgError(f"{path}{line_of(text, *place, name)}: {wrong}")
     _check_values(path, text, spec)
     _check_reference(path, text, spec)
 
@@ -140,16 +141,18 @@ def _no_system(name: str) -> str:
     )
 
 
-def _check_setting(where: str, name: str, place: Place) -> None:
+def _wrong_setting(name: str, place: Place) -> str:
+    """What is wrong with a setting's standing there; "" where nothing is."""
     if name not in Config.model_fields or name in _OWN:
         known = [n for n in Config.model_fields if n not in _OWN]
         above = "; it stands above all tables" if name in Spec.model_fields else ""
-        raise XmgError(f"{where}: there is no setting {name!r}{above or closest(name, known)}")
+        return f"there is no setting {name!r}{above or closest(name, known)}"
     if place[0] == "tune" and name in _COMPARED_ON:
-        raise XmgError(
-            f"{where}: {name} changes the tasks or the data, and meta-validation compares [[tune]] "
-            "on the same ones. fix: put it under [settings] or [axes]"
+        return (
+            f"{name} changes the tasks or the data, and meta-validation compares [[tune]] on the "
+            "same ones. fix: put it under [settings] or [axes]"
         )
+    return ""
 
 
 def _check_values(path: Path, text: str, spec: Spec) -> None:
