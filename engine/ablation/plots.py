@@ -45,36 +45,35 @@ Panel = tuple[str, str, Points]  # title, name of x, lines
 
 def panels(found: Sequence[Finished], shots: Sequence[int]) -> list[Panel]:
     """What `plot` draws, by values: points of a line are x, mean, low and high, in percent."""
-    keys = combinations(found)
+    keys = list(combinations(found))
     along = len(keys) > 1 and len(keys[0]) == 1 and all(_is_number(k[0][1]) for k in keys)
     return _along(found, shots) if along else _by_shots(found, shots)
 
 
 def _along(found: Sequence[Finished], shots: Sequence[int]) -> list[Panel]:
-    keys = combinations(found)
+    by_key = combinations(found)
+    ((name, _),) = next(iter(by_key))
     panels = []
     for k in shots:
         lines: Points = {}
-        for key in keys:
-            _add(lines, found, key, k, float(key[0][1]))
-        panels.append((f"{k}-shot", keys[0][0][0], lines))
+        for ((_, value),), cells in by_key.items():
+            _add(lines, cells, k, float(value))
+        panels.append((f"{k}-shot", name, lines))
     return panels
 
 
 def _by_shots(found: Sequence[Finished], shots: Sequence[int]) -> list[Panel]:
     panels = []
-    for key in combinations(found):
+    for key, cells in combinations(found).items():
         lines: Points = {}
         for k in shots:
-            _add(lines, found, key, k, k)
+            _add(lines, cells, k, k)
         panels.append((", ".join(f"{n} = {v}" for n, v in key), "labels per class", lines))
     return panels
 
 
-def _add(
-    lines: Points, found: Sequence[Finished], key: tuple[object, ...], k: int, x: float
-) -> None:
-    for row, accuracies in arrays(found, key, k).items():  # type: ignore[arg-type]
+def _add(lines: Points, cells: Sequence[Finished], k: int, x: float) -> None:
+    for row, accuracies in arrays(cells, k).items():
         s = summary(accuracies)
         known = not np.isnan(s.low)
         values = (s.mean, s.low if known else s.mean, s.high if known else s.mean)

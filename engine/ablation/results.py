@@ -93,15 +93,15 @@ def _lines(one: Finished) -> Iterator[tuple[object, ...]]:
                 yield k, repeat, task, round(accuracy, 6)
 
 
-def arrays(found: Sequence[Finished], axes: Key, k: int) -> dict[str, Array]:
-    """By row, accuracies (seeds, episodes) at one combination and shot count.
+def arrays(found: Sequence[Finished], k: int) -> dict[str, Array]:
+    """By row, accuracies (seeds, episodes) of the cells of one combination, at one shot count.
 
     Only seeds that all rows have finished count, so that rows stay paired; a row with no result at
     all is left out.
     """
     by_row: dict[str, dict[int, Array]] = {}
     for one in found:
-        if one.axes == axes and one.result is not None:
+        if one.result is not None:
             tasks = np.array(one.result["shots"][str(k)]["tasks"], np.float64)
             by_row.setdefault(one.cell.label, {})[one.cell.seed] = tasks.ravel()
     shared = set.intersection(*(set(seeds) for seeds in by_row.values())) if by_row else set()
@@ -112,6 +112,9 @@ def arrays(found: Sequence[Finished], axes: Key, k: int) -> dict[str, Array]:
     }
 
 
-def combinations(found: Sequence[Finished]) -> list[Key]:
-    """Of the axes, in the spec's order."""
-    return list(dict.fromkeys(one.axes for one in found))
+def combinations(found: Sequence[Finished]) -> dict[Key, list[Finished]]:
+    """The cells of each combination of the axes, in the spec's order."""
+    cells: dict[Key, list[Finished]] = {}
+    for one in found:
+        cells.setdefault(one.axes, []).append(one)
+    return cells

@@ -36,8 +36,8 @@ def markdown(title: str, found: Sequence[Finished], shots: Sequence[int], refere
 def sections(found: Sequence[Finished], shots: Sequence[int], reference: str) -> list[Section]:
     """The same as values."""
     by_axes = [
-        Section(in_words(axes), _parts(found, axes, shots, reference))
-        for axes in combinations(found)
+        Section(in_words(axes), _parts(cells, shots, reference))
+        for axes, cells in combinations(found).items()
     ]
     return by_axes + _failures(found)
 
@@ -47,18 +47,14 @@ def in_words(axes: Key) -> str:
     return ", ".join(f"{name} = {value}" for name, value in axes)
 
 
-def _parts(
-    found: Sequence[Finished], axes: Key, shots: Sequence[int], reference: str
-) -> list[str | Table]:
-    data = {k: arrays(found, axes, k) for k in shots}
+def _parts(found: Sequence[Finished], shots: Sequence[int], reference: str) -> list[str | Table]:
+    data = {k: arrays(found, k) for k in shots}
     rows = list(data[shots[0]])
     if not rows:
         return ["No row has finished."]
     n_seeds = len(data[shots[0]][rows[0]])
     summaries = {k: {row: summary(data[k][row]) for row in rows} for k in shots}
-    reads = {
-        one.cell.label: one.result["reads"] for one in found if one.axes == axes and one.result
-    }
+    reads = {one.cell.label: one.result["reads"] for one in found if one.result}
     beside = {row: f"{reads[row]['samples']} ({reads[row]['labels']})" for row in rows}
     parts: list[str | Table] = [
         f"{n_seeds} seed{'s' if n_seeds > 1 else ''}.",

@@ -261,7 +261,7 @@ def test_the_tidy_file_and_the_tables_say_what_the_cells_say(finished, tmp_path)
         rows = list(csv.DictReader(file))
     assert len(rows) == 6 * 2 * 2 * 2  # cells, shots, repeats, tasks
     mine = [float(r["accuracy"]) for r in rows if r["row"] == "CROMA" and r["shots"] == "3"]
-    data = arrays(done, (), 3)["CROMA"]
+    data = arrays(done, 3)["CROMA"]
     assert data.shape == (2, 4)
     np.testing.assert_allclose(sorted(mine), sorted(data.ravel()), atol=1e-6)
     text = written[1].read_text()
