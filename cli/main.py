@@ -114,7 +114,9 @@ def main() -> None:
     except OSError as error:  # no permission, a full disk, a file where a folder should be
         if hints.events is None and error.filename is None and error.strerror is None:
             raise
-        hints.error(f"{error.strerror or error}: {error.filename or 'while writing'}")
+        where = error.filename or "while writing"
+        again = "put that right and type the same command again"
+        hints.error(f"{error.strerror or error}: {where}. fix: {again}")
         sys.exit(1)
     except Exception:
         if hints.events is None:

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -64,15 +65,26 @@ def replace(old: Path, new: Path) -> None:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Make a small file appear whole."""
+    """Make a small file appear whole; where the disk refuses, OSError names it, and nothing is left
+    but what was there."""
     draft = path.with_name(path.name + DRAFT)
-    fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
+    try:
+        _write_draft(draft, data)
+        replace(draft, path)
+    except OSError as error:
+        with suppress(OSError):
+            draft.unlink()
+        error.filename = str(path)
+        raise
+
+
+def _write_draft(path: Path, data: bytes) -> None:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
     try:
         write_at(fd, data, 0)
         sync(fd)
     finally:
         os.close(fd)
-    replace(draft, path)
 
 
 def fix(error: OSError) -> str:

@@ -1,7 +1,6 @@
 """A run as a folder that needs nothing else: safetensors, JSON, held-out rows, a model card."""
 
 import json
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import xmg
 from xmg.cache import FeatureFile, XmgError, decode
 from xmg.cache.edit import select
 from xmg.cache.pairs import Rows
+from xmg.cache.writing import disk
 from xmg.engine.config import FILES, Config
 from xmg.engine.data.pool import Pool
 from xmg.engine.data.problem import Problem
@@ -65,18 +65,23 @@ def _check_free(out: Path, overwrite: bool) -> None:
 def _appearing(out: Path) -> Iterator[Path]:
     """A folder that comes to its name when the block is left in good order.
 
-    A former one goes when the new one is whole; whatever happens, nothing else is left.
+    A former one goes when the new one is whole; whatever happens, nothing else is left. Raises
+    XmgError where the disk refuses.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        (aside / "new").mkdir()
-        yield aside / "new"
-        if out.exists():
-            out.replace(aside / "former")
-        (aside / "new").replace(out)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            prefix=f".{out.name}-", dir=out.parent, ignore_cleanup_errors=True
+        ) as aside:
+            new = Path(aside, "new")
+            new.mkdir()
+            yield new
+            if out.exists():
+                out.replace(Path(aside, "former"))
+            new.replace(out)
+    except OSError as error:
+        reason = error.strerror or error
+        raise XmgError(f"cannot write {out}: {reason}. {disk.fix(error)}") from error
 
 
 def _write_validation(file: FeatureFile, pool: Pool, out: Path) -> None:

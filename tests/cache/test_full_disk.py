@@ -2,6 +2,7 @@
 
 import resource
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import synthetic
 
 from xmg.cache import FeatureFile, FeatureWriter, Listing, XmgError
+from xmg.cache.writing import disk
 
 N, DIM = 3000, 64
 LISTING = Listing([f"id{i}" for i in range(N)], [f"class{i % 50}" for i in range(N)])
@@ -70,17 +72,32 @@ def test_a_disk_that_fills_up_keeps_what_was_done(small_disk, tmp_path, sequence
     assert [path.name for path in folder.iterdir()] == ["a.h5"]
 
 
+@contextmanager
+def limited(n_bytes):
+    """No file may be larger."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 @pytest.mark.parametrize("sequences", [False, True])
 @pytest.mark.parametrize("limit", [1000, 14_000, 100_000, 396_500, 440_000])
 def test_a_file_that_may_not_grow(tmp_path, sequences, limit):
     """As under a quota: the kernel itself cuts the write short and refuses the rest."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        with pytest.raises(XmgError, match=r"cannot write .*a\.h5: File too large"):
-            write(tmp_path / "a.h5", sequences)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    message = r"cannot write .*a\.h5: File too large"
+    with limited(limit), pytest.raises(XmgError, match=message):
+        write(tmp_path / "a.h5", sequences)
     assert not (tmp_path / "a.h5").exists()
     assert Path(write(tmp_path / "a.h5", sequences).path).exists()
     assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
+
+
+def test_a_small_file_that_may_not_grow(tmp_path):
+    path = tmp_path / "config.json"
+    disk.write_file(path, b"whole")
+    with limited(1000), pytest.raises(OSError, match=r"File too large: '.*config\.json'$"):
+        disk.write_file(path, bytes(2000))
+    assert list(tmp_path.iterdir()) == [path] and path.read_bytes() == b"whole"

@@ -51,6 +51,12 @@ def test_a_result_outlives_closed_streams(closed, expected):
     assert (status, out.decode()) == (0, expected)
 
 
+def test_what_cannot_be_written_says_what_to_type():
+    status, _, err = ran(SAYS, ">/dev/full", PYTHONUTF8="1")
+    assert status == 1 and err.splitlines()[-1].startswith(b"error: No space left on device: ")
+    assert err.endswith(b"fix: put that right and type the same command again\n")
+
+
 def test_ctrl_c_while_libraries_load_leaves_one_line():
     assert ran(STOPS) == (130, b"", b"interrupted\n")
     assert ran(STOPS, "2>&-") == (130, b"", b"")

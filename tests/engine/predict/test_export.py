@@ -1,6 +1,8 @@
 """An exported model answers as its run does, alone in its folder; its card says what it is."""
 
+import errno
 import json
+import os
 import shutil
 
 import numpy as np
@@ -49,6 +51,19 @@ def test_what_lies_in_the_folder(run, exported, model):
     assert len(held) == 16 * len(held.classes)
     results = {(r.system, r.shots): r.mean for r in evaluate_run(run)}
     assert {(r["system"], r["shots"]): r["mean"] for r in found["accuracy"]} == results
+
+
+@pytest.mark.parametrize(
+    ("number", "fix"), [(errno.ENOSPC, "put that right"), (errno.EACCES, "name")]
+)
+def test_a_disk_that_refuses_leaves_nothing(run, tmp_path, monkeypatch, number, fix):
+    def refused(path, text):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr("xmg.engine.predict.export.replace_text", refused)
+    with pytest.raises(XmgError, match=f"cannot write .*m: {os.strerror(number)}. fix: {fix}"):
+        export_run(run, tmp_path / "m")
+    assert not list(tmp_path.iterdir())
 
 
 def test_large_classes_are_thinned_evenly(tmp_path, monkeypatch):
@@ -107,7 +122,7 @@ def test_a_failure_leaves_the_former_model(run, copy, monkeypatch):
 
     monkeypatch.setattr(export, "model_card", fail)
     before = (copy / WEIGHTS).read_bytes()
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(XmgError, match="cannot write .*: No space"):
         export_run(run, copy, overwrite=True)
     assert (copy / WEIGHTS).read_bytes() == before
     load_model(copy)
