@@ -122,7 +122,7 @@ def test_a_failure_leaves_the_former_model(run, copy, monkeypatch):
 
     monkeypatch.setattr(export, "model_card", fail)
     before = (copy / WEIGHTS).read_bytes()
-    with pytest.raises(XmgError, match="cannot write .*: No space"):
+    with pytest.raises(XmgError, match=r"cannot write .*: No space"):
         export_run(run, copy, overwrite=True)
     assert (copy / WEIGHTS).read_bytes() == before
     load_model(copy)
