@@ -51,7 +51,7 @@ def info(
 
     found = summary(FeatureFile(path))
     if as_json:
-        typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
+        typer.echo(json.dumps(found, indent=1))
     else:
         _print_summary(found)
 

@@ -64,6 +64,12 @@ def test_info_of_sequences_and_of_many_classes(cache, tmp_path):
     assert found["sequences"]["frames"] == sum(map(len, parts))
 
 
+def test_info_for_machines_outlives_any_encoding(cache, file, tmp_path):
+    path = file.path.rename(tmp_path / "собака.h5")
+    _, out, _ = cache("info", path, "--json")
+    assert out.isascii() and json.loads(out)["path"] == str(path)
+
+
 def test_info_cannot_steer_the_terminal(cache, tmp_path):
     path = synthetic.write(tmp_path / "a.h5", np.ones((1, 2)), ["\x1b[2Jdog\x07"]).path
     out = cache("info", path)[1]
