@@ -94,6 +94,11 @@ def check_shapes(path: Path, extents: Extents, size: int) -> None:
 
 
 def _cannot_open(path: Path, error: OSError | ValueError) -> XmgError:
+    if isinstance(error, UnicodeEncodeError) and error.encoding != "utf-8":
+        fix = "fix: export PYTHONUTF8=1"
+        return XmgError(
+            f"this locale's {error.encoding} cannot write the path {str(path)!r}. {fix}"
+        )
     if isinstance(error, ValueError):
         return XmgError(f"{str(path)!r} is no path that a file can have")
     if error.errno in (errno.ENOENT, errno.ENOTDIR):

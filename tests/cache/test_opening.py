@@ -4,6 +4,7 @@ import errno
 import os
 import pickle
 import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -70,6 +71,18 @@ def test_what_is_no_file(file, tmp_path):
         FeatureFile("a\0b")
     with pytest.raises(XmgError, match="File name too long"):
         FeatureFile("a" * 5000)
+
+
+def test_a_path_that_the_locale_cannot_write(file):
+    code = f"from xmg.cache import FeatureFile; FeatureFile({str(file.path / 'собака')!a})"
+    narrow = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=False, env={**os.environ, **narrow}
+    )
+    assert b"XmgError: this locale's ascii cannot write the path" in ran.stderr
+    assert b"fix: export PYTHONUTF8=1" in ran.stderr
+    with pytest.raises(XmgError, match="is no path that a file can have"):
+        FeatureFile("\ud800")  # nor can UTF-8
 
 
 UNREADABLE = """
