@@ -2,6 +2,7 @@
 
 import atexit
 import importlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -58,10 +59,22 @@ class Ranks:
 ALONE: Final = Ranks()
 
 
+def n_started() -> int:
+    """How many processes torchrun has started, 1 without it; raises XmgError for no number."""
+    size = os.environ.get("WORLD_SIZE", "1")
+    if size.isdecimal() and int(size):
+        return int(size)
+    raise XmgError(
+        f"WORLD_SIZE is {size!r}, and has to be how many processes share the work. "
+        "fix: unset WORLD_SIZE"
+    )
+
+
 def join(dist: ModuleType, backend: str, **options: Any) -> Ranks:
     """Join the processes that torchrun has started, once, until this one ends.
 
     dist: torch.distributed, as this room loads no torch; options: of its `init_process_group`.
+    Raises XmgError where variables do not tell how the processes meet.
     """
 
     def exchange(said: Any) -> list[Any]:
@@ -72,6 +85,12 @@ def join(dist: ModuleType, backend: str, **options: Any) -> Ranks:
     if not dist.is_initialized():
         # loaded later, its defaults keep the group, whose threads then outlive the interpreter
         importlib.import_module(f"{dist.__name__}.nn")
-        dist.init_process_group(backend, timeout=_PATIENCE, **options)
+        try:
+            dist.init_process_group(backend, timeout=_PATIENCE, **options)
+        except ValueError as error:
+            raise XmgError(
+                f"WORLD_SIZE asks for {n_started()} processes, which cannot meet: {error}. "
+                "fix: start them by torchrun, or unset WORLD_SIZE for a single one"
+            ) from error
         atexit.register(dist.destroy_process_group)
     return Ranks(dist.get_rank(), dist.get_world_size(), exchange)

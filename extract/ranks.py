@@ -1,13 +1,10 @@
 """Processes that share one extraction: torchrun's, on one machine or on several with one disk."""
 
-import os
-
 import torch.distributed as dist
 
-from xmg.cache.ranks import Ranks, join
+from xmg.cache.ranks import Ranks, join, n_started
 
 
 def joined() -> Ranks:
     """Join the processes that torchrun has started, if it has."""
-    alone = os.environ.get("WORLD_SIZE", "1") == "1"
-    return Ranks() if alone else join(dist, "gloo")
+    return Ranks() if n_started() == 1 else join(dist, "gloo")

@@ -8,7 +8,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from xmg.cache import XmgError
-from xmg.cache.ranks import Ranks, join
+from xmg.cache.ranks import Ranks, join, n_started
 from xmg.engine.config import Config
 from xmg.engine.model.heads import Theta
 
@@ -19,7 +19,7 @@ def joined(config: Config, ordinary: bool) -> Ranks:
     ordinary: whether a stage trains on one task after the other. Raises XmgError where the work
     cannot be split evenly.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = n_started()
     if size == 1:
         return Ranks()
     if ordinary:

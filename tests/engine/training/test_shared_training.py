@@ -14,6 +14,7 @@ from xmg.cache.ranks import Ranks
 from xmg.engine.config import make_config
 from xmg.engine.run import BEST, LAST, load_state, read_metrics
 from xmg.engine.training.ranks import joined
+from xmg.extract.ranks import joined as joined_to_extract
 
 SETTINGS = {"n_way": 3, "n_query": 4, "shots": [1, 3], "iterations": 12, "validate_every": 4,
             "n_validation": 4, "width": 6, "n_sets": 4, "n_negatives": 4, "k_shot": 3,
@@ -104,6 +105,19 @@ def test_what_cannot_be_shared(monkeypatch, settings, ordinary, message):
         joined(config, ordinary)
     monkeypatch.delenv("WORLD_SIZE")
     assert joined(config, ordinary) == Ranks()
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [("two", "WORLD_SIZE is 'two', and has"), ("0", "is '0', and"), ("2", "cannot meet: .*RANK ")],
+)
+def test_a_size_that_is_not_of_torchrun(monkeypatch, size, message):
+    monkeypatch.setenv("WORLD_SIZE", size)
+    monkeypatch.delenv("RANK", raising=False)
+    config = make_config(source="s.h5", target="t.h5", meta_batch=4)
+    for join in (joined_to_extract, lambda: joined(config, False)):
+        with pytest.raises(XmgError, match=f"{message}.*fix: .*unset WORLD_SIZE"):
+            join()
 
 
 @pytest.mark.slow
