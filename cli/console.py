@@ -15,7 +15,14 @@ from xmg.cli import progress
 from xmg.cli.escaping import lines_shown
 from xmg.cli.events import Events
 
-RANK: Final = int(os.environ.get("RANK", "0"))  # of the processes that torchrun starts
+
+def _rank() -> int:
+    """Of the processes that torchrun starts; 0 where it did not, whatever else sets RANK."""
+    rank = os.environ.get("RANK", "")
+    return int(rank) if rank.isdecimal() and "WORLD_SIZE" in os.environ else 0
+
+
+RANK: Final = _rank()
 if os.environ.get("NO_COLOR"):  # bold and a moving cursor are escape sequences too
     os.environ["TERM"] = "dumb"
 

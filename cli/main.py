@@ -4,6 +4,7 @@ import io
 import os
 import sys
 import traceback
+from pathlib import Path
 
 import typer
 
@@ -82,16 +83,27 @@ def _root(
 ) -> None:
     hints.name(context.invoked_subcommand or "")
     _check_threads()
+    _check_folder()
 
 
 def _check_threads() -> None:
-    """Raise XmgError where numba would refuse to load."""
+    """Raise XmgError where numba would refuse to load, or show a traceback and take them all."""
     wanted = os.environ.get("NUMBA_NUM_THREADS", "").strip()
-    if wanted.removeprefix("-").isdecimal() and int(wanted) < 1:
+    if wanted and not (wanted.isdecimal() and int(wanted)):
         raise XmgError(
-            f"NUMBA_NUM_THREADS is {wanted}, and one thread is the least. "
+            f"NUMBA_NUM_THREADS is {wanted}, and has to be a number, of one thread at least. "
             "fix: unset NUMBA_NUM_THREADS"
         )
+
+
+def _check_folder() -> None:
+    """Raise XmgError where the current folder is gone, without which MKL ends the process."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise XmgError(
+            "the current folder has been removed. fix: cd to one that is there"
+        ) from None
 
 
 def _open_streams() -> None:

@@ -62,9 +62,25 @@ def test_ctrl_c_while_libraries_load_leaves_one_line():
     assert ran(STOPS, "2>&-") == (130, b"", b"")
 
 
-@pytest.mark.parametrize("wanted", ["0", "-1"])
+@pytest.mark.parametrize("wanted", ["0", "-1", "many"])
 def test_no_threads_are_refused_in_words(xmg, monkeypatch, wanted):
     monkeypatch.setenv("NUMBA_NUM_THREADS", wanted)
     status, out, err = xmg("encoders")
     assert status == 1 and not out
     assert f"NUMBA_NUM_THREADS is {wanted}, and" in err and "fix: unset" in err
+
+
+def test_a_folder_that_is_gone_is_told(xmg, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    status, out, err = xmg("encoders")
+    assert status == 1 and not out
+    assert "the current folder has been removed. fix: cd" in err
+
+
+@pytest.mark.parametrize("rank", ["", "x", "3"])
+def test_a_rank_that_is_not_of_torchrun_silences_nothing(rank):
+    status, out, err = ran(SAYS, RANK=rank, PYTHONUTF8="1")
+    assert (status, out.decode()) == (0, "82.7 \xb1 3.8\n"), err
+    assert err.startswith(b"work: 1 of 1")
