@@ -191,7 +191,10 @@ def append_metrics(run: Path, row: Mapping[str, Any]) -> None:
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """Read the whole lines; a last line cut short by a crash is dropped."""
+    """Read the whole lines; a last line cut short by a crash is dropped.
+
+    Raises XmgError where they are damaged, and OSError where the file may not be read.
+    """
     path = run / METRICS
     if not path.exists():
         return []
@@ -199,7 +202,7 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         rows = [json.loads(line) for line in lines if line.endswith("\n")]
         return [row for row in rows if row["iteration"] >= 0]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise XmgError(
             f"{path} is damaged ({error!r}).\n"
             f"fix: rm {shlex.quote(str(path))}, which holds the learning curves and nothing else"

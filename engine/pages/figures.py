@@ -51,16 +51,22 @@ class Figure:
     table: Table
 
 
+def check_drawing() -> None:
+    """Raise XmgError where matplotlib is not installed."""
+    try:
+        import matplotlib  # noqa: F401
+    except ModuleNotFoundError:
+        raise XmgError("a report needs matplotlib. fix: pip install 'xmg[report]'") from None
+
+
 @contextmanager
 def drawing(width: float, height: float) -> Iterator["Canvas"]:
     """A matplotlib figure of so many inches in the style of the pages.
 
-    Raises XmgError where matplotlib is not installed.
+    Raises XmgError as `check_drawing`.
     """
-    try:
-        import matplotlib
-    except ModuleNotFoundError:
-        raise XmgError("a report needs matplotlib. fix: pip install 'xmg[report]'") from None
+    check_drawing()
+    import matplotlib
     from matplotlib.figure import Figure as Canvas
 
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():

@@ -21,6 +21,7 @@ from xmg.engine.pages import provenance
 from xmg.engine.pages.accuracy import accuracy
 from xmg.engine.pages.confusion import confusion
 from xmg.engine.pages.curves import curves
+from xmg.engine.pages.figures import check_drawing
 from xmg.engine.pages.items import Show, directions, nothing
 from xmg.engine.pages.render import page
 from xmg.engine.pages.space import space_map
@@ -42,6 +43,7 @@ def run_page(
     shots: by default those of the run. show: what an id's input looks or sounds like.
     Raises XmgError as `open_run`, and where a package that plots is missing.
     """
+    check_drawing()  # now, and not after minutes
     config, problem, state = opened = open_run(run, shots)
     results = evaluate_opened(*opened, shots, progress)
     title = TRAINED[config.system].title

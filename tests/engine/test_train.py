@@ -325,6 +325,17 @@ def test_a_checkpoint_that_may_not_be_read_is_not_to_be_removed(
     assert "rm " not in str(error.value)
 
 
+def test_metrics_that_may_not_be_read_are_not_to_be_removed(tmp_path, config, monkeypatch):
+    meta_train(config, tmp_path / "run")
+
+    def refused(path, **how):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "read_text", refused)
+    with pytest.raises(PermissionError):
+        read_metrics(tmp_path / "run")
+
+
 def obey(error):
     """Remove what a message says to remove."""
     found = re.search(r"fix: (?:rm (.*?), then )?repeat the xmg meta-train", str(error.value))

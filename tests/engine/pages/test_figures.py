@@ -7,6 +7,7 @@ from html_page import Page
 
 from xmg.cache import XmgError
 from xmg.engine.pages.figures import COLOURS, MARKERS, drawing, label, styles, to_svg
+from xmg.engine.pages.run_page import run_page
 
 
 def drawn(alt, names):
@@ -69,3 +70,9 @@ def test_without_matplotlib(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
     with pytest.raises(XmgError, match=r"pip install 'xmg\[report\]'"), drawing(1, 1):
         pass
+
+
+def test_without_matplotlib_nothing_is_evaluated_first(monkeypatch, tmp_path):
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    with pytest.raises(XmgError, match=r"pip install 'xmg\[report\]'"):
+        run_page(tmp_path / "no run either")
