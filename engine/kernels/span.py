@@ -82,7 +82,7 @@ def project(span: Span, t: int) -> None:
                 gradients.add(span.z, i, span.gram[row, j], span.a, j)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+@njit(cache=True, nogil=True, error_model="numpy")
 def step(span: Span, steps: Steps, t: int) -> None:
     """B <- mu B + D + lambda A, beta <- mu beta + lambda c; A <- A - rate B, c <- c - rate beta."""
     picks = span.picks[0 if span.fixed else t]

@@ -17,7 +17,7 @@ ADAM, SGD = 0, 1
 Array = npt.NDArray[np.floating]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+@njit(cache=True, nogil=True, error_model="numpy")
 def adam_step(w: Array, g: Array, m: Array, v: Array, c: Array, first: bool) -> None:
     """A step of Adam in place, over flat arrays. Of the moments the first step reads nothing.
 
@@ -39,7 +39,7 @@ def adam_step(w: Array, g: Array, m: Array, v: Array, c: Array, first: bool) -> 
             w[i] -= size * (m[i] / (np.sqrt(v[i]) * scale + tiny))
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+@njit(cache=True, nogil=True, error_model="numpy")
 def sgd_step(w: Array, g: Array, b: Array, c: Array, first: bool) -> None:
     """The same of SGD: b <- momentum b + g + decay w, w <- w - rate b; c is (momentum, decay,
     rate)."""
