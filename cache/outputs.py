@@ -1,5 +1,6 @@
 """Bring about a whole file from what other files hold: block by block, or not at all."""
 
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -70,7 +71,11 @@ def _is_folder(out: Path) -> bool:
     try:
         return out.is_dir()
     except OSError as error:
-        raise XmgError(f"cannot write {out}: {error.strerror}. {disk.fix(error)}") from error
+        raise _refused(out, error) from error
+
+
+def _refused(out: Path, error: OSError) -> XmgError:
+    return XmgError(f"cannot write {out}: {error.strerror or error}. {disk.fix(error)}")
 
 
 def check_replaceable(out: Path) -> None:
@@ -129,12 +134,20 @@ def _cuts(n_bytes: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
 
 
 def check_free(paths: Iterable[Path], overwrite: bool) -> None:
-    """Raise XmgError where a file to be written is a folder, or is there already."""
+    """Raise XmgError where a file to be written is a folder, is there already, or may not come."""
     for path in paths:
         if _is_folder(path):
             raise XmgError(f"{path} is a folder. fix: name a file in it")
         if path.exists() and not overwrite:
             raise XmgError(f"{path} exists. fix: --overwrite, or another output")
+        _check_may_come(path)
+
+
+def _check_may_come(path: Path) -> None:
+    """Raise XmgError where nobody may write into the folder: now, and not after minutes."""
+    folder = next(filter(os.path.exists, real_path(path).parents))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise _refused(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
 def check_own(
@@ -175,8 +188,7 @@ def appearing(path: Path) -> Iterator[BinaryIO]:
             disk.sync(file.fileno())
         disk.replace(draft, whole)
     except OSError as error:
-        reason = error.strerror or error
-        raise XmgError(f"cannot write {path}: {reason}. {disk.fix(error)}") from error
+        raise _refused(path, error) from error
     finally:
         draft.unlink(missing_ok=True)
 

@@ -2,6 +2,7 @@
 
 import base64
 import re
+import shutil
 
 import hostile
 import html_page
@@ -142,3 +143,14 @@ def test_an_ablation(xmg, tmp_path):
     page = html_page.read((tmp_path / "out" / "report.html").read_text("utf-8"))
     assert "Ablation: some" in page.text and "CCA against" in page.text
     assert len(page.all("svg")) == 1
+
+
+def test_where_the_page_cannot_go_is_told_before_minutes_of_work(strong, denied, tmp_path):
+    run = shutil.copytree(strong[0], tmp_path / "run")
+    found = denied(run, ("report", "."), ("report", ".", "-o", "new/page.html"))
+    for (status, said), page in zip(found, ("report.html", "new/page.html"), strict=True):
+        assert status == 1
+        assert said == (
+            f"error: cannot write {page}: Permission denied. "
+            "fix: name an output where you may write\n"
+        )
