@@ -90,3 +90,9 @@ def test_an_interrupted_corpus_is_made_whole(corpus, tmp_path):
     make_corpus(tmp_path, n_samples=2)
     assert json.loads((tmp_path / "corpus.json").read_text())["seed"] == 0
     assert read(tmp_path) == read(corpus)
+
+
+def test_where_the_corpus_cannot_lie_is_not_a_failure_of_speech(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match="file/corpus"):
+        make_corpus(tmp_path / "file" / "corpus")
