@@ -61,8 +61,8 @@ def make_corpus(
     settings = {"seed": seed, "n_samples": n_samples, "languages": LANGUAGES, "voices": VOICES}
     if _is_made(root / "corpus.json", json.loads(json.dumps(settings))):
         return corpus
-    root.mkdir(parents=True, exist_ok=True)  # where that fails it is not the speech that fails
     samples = [s for i, name in enumerate(LANGUAGES) for s in _draw(i, name, n_samples, seed)]
+    root.mkdir(parents=True, exist_ok=True)  # where that fails it is not the speech that fails
     _speak(samples, root, n_workers or cores(), progress or (lambda done, total: None))
     _write_csv(corpus.text, "text", [(_id(s), s["text"]) for s in samples])
     _write_csv(corpus.speech, "path", [(_id(s), s["path"]) for s in samples])
