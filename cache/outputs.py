@@ -71,10 +71,11 @@ def _is_folder(out: Path) -> bool:
     try:
         return out.is_dir()
     except OSError as error:
-        raise _refused(out, error) from error
+        raise refused(out, error) from error
 
 
-def _refused(out: Path, error: OSError) -> XmgError:
+def refused(out: Path, error: OSError) -> XmgError:
+    """What to say where the disk does not take `out`."""
     return XmgError(f"cannot write {out}: {error.strerror or error}. {disk.fix(error)}")
 
 
@@ -147,7 +148,7 @@ def _check_may_come(path: Path) -> None:
     """Raise XmgError where nobody may write into the folder: now, and not after minutes."""
     folder = next(filter(os.path.exists, real_path(path).parents))
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise _refused(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+        raise refused(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
 def check_own(
@@ -188,7 +189,7 @@ def appearing(path: Path) -> Iterator[BinaryIO]:
             disk.sync(file.fileno())
         disk.replace(draft, whole)
     except OSError as error:
-        raise _refused(path, error) from error
+        raise refused(path, error) from error
     finally:
         draft.unlink(missing_ok=True)
 

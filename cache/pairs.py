@@ -2,7 +2,7 @@
 
 import csv
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -181,7 +181,7 @@ def concept_sets(concepts: Concepts, source: FeatureFile, target: FeatureFile) -
     Raises XmgError where a class is unknown to its file, has no rows, or is in two concepts.
     """
     named = [{n for ns in side.values() for n in ns} for side in (concepts.source, concepts.target)]
-    _refuse_swapped(concepts.path, named, [set(file.classes) for file in (source, target)])
+    _refuse_swapped(concepts.path, named, [f.number_of_class.keys() for f in (source, target)])
     s_offsets, s_rows = _rows_of_concepts(concepts.path, concepts.source, source)
     t_offsets, t_rows = _rows_of_concepts(concepts.path, concepts.target, target)
     return PairedSets(tuple(concepts.source), s_offsets, s_rows, t_offsets, t_rows)
@@ -198,7 +198,7 @@ def class_numbers(names: Iterable[str], file: FeatureFile, where: str) -> list[i
     return numbers
 
 
-def _refuse_swapped(path: Path, named: Sequence[set[str]], known: Sequence[set[str]]) -> None:
+def _refuse_swapped(path: Path, named: Sequence[Set[str]], known: Sequence[Set[str]]) -> None:
     """Raise XmgError where the names of either side are all in the other file, not in its own."""
     if named[0] <= known[1] and named[1] <= known[0] and not named[0] <= known[0]:
         raise XmgError(

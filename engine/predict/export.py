@@ -13,8 +13,8 @@ import numpy as np
 import xmg
 from xmg.cache import FeatureFile, XmgError, decode
 from xmg.cache.edit import select
+from xmg.cache.outputs import refused
 from xmg.cache.pairs import Rows
-from xmg.cache.writing import disk
 from xmg.engine.config import FILES, Config
 from xmg.engine.data.pool import Pool
 from xmg.engine.data.problem import Problem
@@ -80,8 +80,7 @@ def _appearing(out: Path) -> Iterator[Path]:
                 out.replace(Path(aside, "former"))
             new.replace(out)
     except OSError as error:
-        reason = error.strerror or error
-        raise XmgError(f"cannot write {out}: {reason}. {disk.fix(error)}") from error
+        raise refused(out, error) from error
 
 
 def _write_validation(file: FeatureFile, pool: Pool, out: Path) -> None:
