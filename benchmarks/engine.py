@@ -4,28 +4,37 @@
 
 One thread, data in memory; heads 512 -> 256 and 2048 -> 256, five steps on the alignment task and
 five on the 5-way classification task of an episode, InfoNCE with 16 negatives a step. Medians
-of rounds in changing order, after a warm-up round; in a round each has 0.2 seconds or more. Ratios
-are of the same round.
+of rounds in changing order, after a warm-up round; in a round each has 0.2 seconds or more, in a
+process of its own. Ratios are of the same round.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
-import loops
+import contest
 import machine
 import numpy as np
 import torch
+from contest import (
+    N_NEGATIVES,
+    N_STEPS,
+    N_WAY,
+    PAIRS,
+    YARDSTICK,
+    Size,
+    episodes,
+    settings,
+    theta_of,
+)
 
 from xmg.cache import FeatureFile, FeatureSpec, FeatureWriter, Listing
 from xmg.cache.ranks import Ranks
 from xmg.engine.compute import Each, flushed_denormals, one_thread_each
-from xmg.engine.config import Config, make_config
-from xmg.engine.data.inputs import Episode
+from xmg.engine.config import make_config
 from xmg.engine.data.problem import open_problem
 from xmg.engine.inner.choose import SOLVERS, Solver
 from xmg.engine.inner.phase import Optimizer, Phase
@@ -39,91 +48,7 @@ from xmg.engine.training import advance
 from xmg.engine.training.meta_learn import meta_iteration
 from xmg.engine.training.starts import aligned
 
-N_NEGATIVES, N_WAY, N_STEPS = 16, 5, 5
-PAIRS = {1: 4, 5: 8, 10: 16}  # by shots, as in the CROMA paper
 BATCH = 32  # tasks of a meta-iteration where threads share them
-YARDSTICK = "plain PyTorch, fused Adam"
-
-
-class Size(NamedTuple):
-    """How much is measured; the tests run everything at TOY."""
-
-    source: int = 512
-    target: int = 2048
-    width: int = 256
-    rounds: int = 15
-    iterations: int = 15  # on episodes that differ, again and again
-    turn: float = 0.2  # seconds, at least, of a contestant in a round
-
-
-TOY = Size(6, 8, 4, 1, 2, 0.0)
-
-
-def episodes(size: Size, k_shot: int) -> list[Episode]:
-    """Whitened episodes of random rows, all different."""
-    rng = torch.Generator().manual_seed(k_shot)
-    n = PAIRS[k_shot]
-    labels = torch.arange(N_WAY).repeat_interleave(k_shot)
-
-    def rows(n: int, d: int) -> torch.Tensor:
-        return torch.randn(n, d, generator=rng)
-
-    return [
-        Episode(
-            rows(n, size.source),
-            rows(n + N_STEPS * N_NEGATIVES, size.target),
-            rows(N_WAY * k_shot, size.source),
-            labels,
-            n,
-        )
-        for _ in range(size.iterations)
-    ]
-
-
-def theta_of(size: Size) -> dict[str, torch.Tensor]:
-    rng = torch.Generator().manual_seed(0)
-    return {
-        "source": torch.randn(size.source, size.width, generator=rng) / size.source**0.5,
-        "target": torch.randn(size.target, size.width, generator=rng) / size.target**0.5,
-        "phi": torch.zeros(size.width, N_WAY),
-    }
-
-
-def settings(kind: str, **further: object) -> Config:
-    return make_config(
-        source="s.h5", target="t.h5", n_way=N_WAY, optimizer=kind, negatives="step",
-        n_negatives=N_NEGATIVES, inner_steps=N_STEPS, **further,
-    )  # fmt: skip
-
-
-def ours(config: Config) -> loops.Run:
-    return lambda theta, episode: meta_iteration(theta, {}, [episode], CROMA.stages, config)
-
-
-def contestants(folder: Path, data: list[Episode]) -> Iterator[tuple[str, loops.Run]]:
-    adam, sgd = settings("adam"), settings("sgd")
-    yield "the released code's style: loaders over .npy", loops.loaded(adam, folder, data)
-    yield "a meta-learning library's style: modules, deepcopy", loops.cloned(adam)
-    yield YARDSTICK, loops.plain(adam)
-    yield "plain PyTorch, fused SGD", loops.plain(sgd)
-    yield "xmg, Adam (direct)", ours(adam)
-    yield "xmg, SGD (direct)", ours(settings("sgd", solver="direct"))
-    yield "xmg, SGD (span)", ours(sgd)
-
-
-def measure(size: Size, k_shot: int) -> dict[str, list[float]]:
-    """Meta-iterations a second by contestant, in each round."""
-    data = episodes(size, k_shot)
-
-    def rate(run: loops.Run, data: list[Episode]) -> Callable[[int], float]:
-        theta = theta_of(size)
-        return lambda _: machine.rate(lambda e: run(theta, e), data, size.turn)
-
-    with TemporaryDirectory() as folder, flushed_denormals(), one_thread_each(1):
-        runs = dict(contestants(Path(folder), data))
-        slow = next(iter(runs))
-        rates = {name: rate(run, data[:1] if name == slow else data) for name, run in runs.items()}
-        return machine.measured(size.rounds, rates)
 
 
 def tile_rate() -> float:
@@ -239,7 +164,7 @@ def write(path: Path, rng: np.random.Generator, dim: int) -> FeatureFile:
 
 def table(size: Size) -> str:
     """All contestants at 1, 5 and 10 shots, with the ratio to the yardstick, and the bounds."""
-    found = {k: measure(size, k) for k in PAIRS}
+    found = {k: contest.measure(size, k) for k in PAIRS}
     for k, values in found.items():
         values |= {name: [bound] * size.rounds for name, bound in bounds(size, k).items()}
     lines = ["| meta-iterations/s | 1-shot | 5-shot | 10-shot | ratios |", "|---|---|---|---|---|"]

@@ -52,13 +52,14 @@ def test_a_sparse_file_is_a_feature_file(benchmark_of, tmp_path):
 
 def test_engine(benchmark_of):
     engine = benchmark_of("engine")
-    table = engine.table(engine.TOY)
-    assert [line.count("|") for line in table.splitlines()] == [6] * 11
+    table = engine.table(engine.contest.TOY)
+    assert [line.count("|") for line in table.splitlines()] == [6] * 12
 
 
 def test_crossover(benchmark_of):
     engine = benchmark_of("engine")
-    assert [part for part, ratio in engine.crossover(engine.TOY) if ratio > 0][:2] == [
+    found = engine.crossover(engine.contest.TOY)
+    assert [part for part, ratio in found if ratio > 0][:2] == [
         "1/12",
         "1/8",
     ]
@@ -66,20 +67,20 @@ def test_crossover(benchmark_of):
 
 def test_threads_and_share(benchmark_of, tmp_path):
     engine = benchmark_of("engine")
-    assert all(rate > 0 for rate in engine.threads(engine.TOY, "adam"))
+    assert all(rate > 0 for rate in engine.threads(engine.contest.TOY, "adam"))
     assert 0 < engine.share(tmp_path, iterations=3) <= 1
 
 
 @pytest.mark.parametrize("kind", ["adam", "sgd"])
 def test_the_other_loops_take_the_same_steps(benchmark_of, tmp_path, kind):
     """Else the ratio would compare two different algorithms."""
-    engine, loops = benchmark_of("engine"), benchmark_of("loops")
-    config = engine.settings(kind).model_copy(update={"classify_rate": 0.01})
-    data = engine.episodes(engine.TOY, 5)
-    runs = [engine.ours(config), loops.plain(config)]
+    contest, loops = benchmark_of("contest"), benchmark_of("loops")
+    config = contest.settings(kind).model_copy(update={"classify_rate": 0.01})
+    data = contest.episodes(contest.TOY, 5)
+    runs = [contest.ours(config), loops.plain(config)]
     if kind == "adam":
         runs += [loops.cloned(config), loops.loaded(config, tmp_path, data)]
-    ends = [engine.theta_of(engine.TOY) for _ in runs]
+    ends = [contest.theta_of(contest.TOY) for _ in runs]
     for run, theta in zip(runs, ends, strict=True):
         for episode in data:
             run(theta, episode)
