@@ -9,7 +9,7 @@ process of its own. Ratios are of the same round.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -162,17 +162,18 @@ def write(path: Path, rng: np.random.Generator, dim: int) -> FeatureFile:
     return FeatureFile(path)
 
 
-def table(size: Size) -> str:
-    """All contestants at 1, 5 and 10 shots, with the ratio to the yardstick, and the bounds."""
-    found = {k: contest.measure(size, k) for k in PAIRS}
+def table(size: Size, shots: Sequence[int] = tuple(PAIRS)) -> str:
+    """All contestants, with the ratio to the yardstick, and the bounds."""
+    found = {k: contest.measure(size, k) for k in shots}
     for k, values in found.items():
         values |= {name: [bound] * size.rounds for name, bound in bounds(size, k).items()}
-    lines = ["| meta-iterations/s | 1-shot | 5-shot | 10-shot | ratios |", "|---|---|---|---|---|"]
-    for name in found[1]:
-        rates = [median(found[k][name]) for k in PAIRS]
+    heads = " | ".join(f"{k}-shot" for k in shots)
+    lines = [f"| meta-iterations/s | {heads} | ratios |", "|---" * (len(shots) + 2) + "|"]
+    for name in found[shots[0]]:
+        rates = [median(found[k][name]) for k in shots]
         ratios = [
             median(a / b for a, b in zip(found[k][name], found[k][YARDSTICK], strict=True))
-            for k in PAIRS
+            for k in shots
         ]
         cells = [f"{r:.0f}" for r in rates] + [" / ".join(f"{r:.1f}" for r in ratios)]
         lines.append(f"| {name} | {' | '.join(cells)} |")
