@@ -28,7 +28,6 @@ N_NEGATIVES, N_WAY, N_STEPS = 16, 5, 5
 PAIRS = {1: 4, 5: 8, 10: 16}  # by shots, as in the CROMA paper
 YARDSTICK = "plain PyTorch, fused Adam"
 KEPT = f"{YARDSTICK}; freed memory kept"
-KEEP = dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), str(1 << 30))  # glibc
 
 
 class Size(NamedTuple):
@@ -116,7 +115,7 @@ def _started(name: str, size: Size, k_shot: int, folder: Path) -> Iterator[Conne
     """A contestant's process, which runs a round for whatever is sent to it."""
     here, there = get_context("spawn").Pipe()
     process = get_context("spawn").Process(target=_serve, args=(there, name, size, k_shot, folder))
-    with _environment(KEEP if name == KEPT else {}):
+    with _environment(machine.KEEP if name == KEPT else {}):
         process.start()
     there.close()
     try:

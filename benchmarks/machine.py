@@ -24,6 +24,12 @@ import torch
 T = TypeVar("T")
 PAGE = 4096
 ROOT = Path(__file__).resolve().parents[1]
+# The environment of a process whose glibc keeps freed memory, as that of the xmg command does.
+KEEP = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+}
 
 
 def about() -> str:

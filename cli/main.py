@@ -20,6 +20,7 @@ from xmg.cli.encoders import encoders
 from xmg.cli.evaluate import evaluate
 from xmg.cli.export import export
 from xmg.cli.extract import extract
+from xmg.cli.heap import keep_freed_memory
 from xmg.cli.inspect import inspect
 from xmg.cli.meta_train import meta_train
 from xmg.cli.pair import pair
@@ -117,6 +118,7 @@ def _open_streams() -> None:
 
 def main() -> None:
     """Run a command: exit status 2 for wrong usage, 1 for what the user can mend."""
+    keep_freed_memory()
     _open_streams()
     try:
         app()
