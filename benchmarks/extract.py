@@ -47,7 +47,7 @@ ROWS = {  # encoder and inputs
 class Size(NamedTuple):
     """How much is measured; the tests run everything at TOY."""
 
-    images: int = 256
+    images: int = 512
     texts: int = 512
     recordings: int = 256
     rounds: int = 7

@@ -70,6 +70,16 @@ def n_started() -> int:
     )
 
 
+def _check_rank() -> None:
+    """Raise XmgError where this process would wait for ever, as one more than are awaited."""
+    rank, size = os.environ.get("RANK", ""), n_started()
+    if rank.isdecimal() and int(rank) >= size:
+        raise XmgError(
+            f"RANK is {rank}, and WORLD_SIZE {size}: ranks are 0 to {size - 1}. "
+            "fix: start processes by torchrun, or unset WORLD_SIZE for a single one"
+        )
+
+
 def join(dist: ModuleType, backend: str, **options: Any) -> Ranks:
     """Join the processes that torchrun has started, once, until this one ends.
 
@@ -83,6 +93,7 @@ def join(dist: ModuleType, backend: str, **options: Any) -> Ranks:
         return found
 
     if not dist.is_initialized():
+        _check_rank()
         # loaded later, its defaults keep the group, whose threads then outlive the interpreter
         importlib.import_module(f"{dist.__name__}.nn")
         try:

@@ -48,6 +48,7 @@ def ablate(
         raise typer.BadParameter("name a spec; --list shows those that come with xmg")
     path = _find(spec)
     from xmg.engine.ablation.keeping import keep
+    from xmg.engine.ablation.plots import check_drawing
     from xmg.engine.ablation.protocol import check
     from xmg.engine.ablation.report import report
     from xmg.engine.ablation.results import read
@@ -65,6 +66,7 @@ def ablate(
     cells = cells_of(chosen)
     for reason in check(cells).values():
         hints.print(f"the data cannot serve {reason}\nother rows are run", markup=False)
+    check_drawing()  # now, and not after hours
     out = out or Path(path.stem)
     with progress_bar(f"ablate {path.stem}") as update:
         folders = run_cells(cells, out, jobs, update)

@@ -2,37 +2,55 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
-from xmg.cache import XmgError
 from xmg.engine.ablation.results import Finished, arrays, combinations
 from xmg.engine.ablation.statistics import summary
+from xmg.engine.drawing import require_matplotlib
+
+MOST: Final = 24  # panels; tables show the other combinations too
+_ACROSS: Final = 4
+
+
+def check_drawing() -> None:
+    """Raise XmgError where matplotlib is not installed."""
+    require_matplotlib("plots", "ablate")
 
 
 def plot(path: Path, found: Sequence[Finished], shots: Sequence[int]) -> list[Path]:
     """Write path.svg and path.png; returns them.
 
     With one axis of numbers: a panel for each shot count, accuracy along the axis. Else accuracy by
-    shot count, a panel for each combination. Bars are 95% intervals.
+    shot count, a panel for each of the first MOST combinations. Bars are 95% intervals. Raises
+    XmgError as `check_drawing`.
     """
-    try:
-        import matplotlib
-    except ModuleNotFoundError:
-        raise XmgError("plots need matplotlib. fix: pip install 'xmg[ablate]'") from None
+    check_drawing()
+    import matplotlib
+
     matplotlib.use("Agg")
     from matplotlib.figure import Figure
 
-    drawn = panels(found, shots)
-    figure = Figure(figsize=(4.5 * len(drawn), 4), layout="constrained")
-    axes = figure.subplots(1, len(drawn), squeeze=False, sharey=True)[0]
-    for ax, (title, label, lines) in zip(axes, drawn, strict=True):
+    every = panels(found, shots)
+    drawn = every[:MOST]
+    across = min(len(drawn), _ACROSS)
+    down = -(-len(drawn) // across)
+    figure = Figure(figsize=(4.5 * across, 4 * down), layout="constrained")
+    axes = figure.subplots(down, across, squeeze=False, sharey=True)
+    for ax, (title, label, lines) in zip(axes.flat, drawn, strict=False):
         for row, points in lines.items():
             x, y, low, high = np.array(points, float).T
             ax.errorbar(x, y, [y - low, high - y], marker="o", capsize=2, label=row)
         ax.set(title=title, xlabel=label)
-    axes[0].set_ylabel("accuracy on unseen classes (%)")
-    axes[-1].legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
+    for ax in axes.flat[len(drawn) :]:
+        ax.set_axis_off()
+    for ax in axes[:, 0]:
+        ax.set_ylabel("accuracy on unseen classes (%)")
+    named = max((ax.get_legend_handles_labels() for ax in axes.flat), key=lambda pair: len(pair[0]))
+    axes[0, -1].legend(*named, fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
+    if len(every) > MOST:
+        figure.suptitle(f"the first {MOST} of {len(every)} combinations")
     written = [path.with_suffix(suffix) for suffix in (".svg", ".png")]
     for one in written:
         figure.savefig(one)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from xmg.engine.ablation.keeping import Kept, read_kept
-from xmg.engine.ablation.plots import Panel, panels
+from xmg.engine.ablation.plots import MOST, Panel, panels
 from xmg.engine.ablation.results import Finished
 from xmg.engine.ablation.spec import Spec, label_of
 from xmg.engine.ablation.tables import NOTE, sections
@@ -38,14 +38,16 @@ def ablation_page(out: Path) -> str:
         for one in found
     ]
     done = sum(one.result is not None for one in found)
+    drawn = panels(found, spec.shots) if done else []
+    left = f" Plots are of the first {MOST} of {len(drawn)} combinations."
     return page(
         "ablation.html",
         kept=kept,
-        note=NOTE,
+        note=NOTE + (left if len(drawn) > MOST else ""),
         counts=Counts(len(found), done, len(found) - done),
         reference=label_of(spec.reference),
         sections=sections(found, spec.shots, label_of(spec.reference)),
-        figures=[_plot(panel) for panel in panels(found, spec.shots)] if done else [],
+        figures=[_plot(panel) for panel in drawn[:MOST]],
         cells=_cells(kept, found),
         spec=_spec(spec),
         files=provenance.files_table({"source": spec.source, "target": spec.target}),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from markupsafe import Markup, escape
 
-from xmg.cache import XmgError
+from xmg.engine.drawing import require_matplotlib
 from xmg.engine.pages.render import plain
 from xmg.engine.tables import Table
 
@@ -53,10 +53,7 @@ class Figure:
 
 def check_drawing() -> None:
     """Raise XmgError where matplotlib is not installed."""
-    try:
-        import matplotlib  # noqa: F401
-    except ModuleNotFoundError:
-        raise XmgError("a report needs matplotlib. fix: pip install 'xmg[report]'") from None
+    require_matplotlib("reports", "report")
 
 
 @contextmanager

@@ -120,6 +120,15 @@ def test_a_size_that_is_not_of_torchrun(monkeypatch, size, message):
             join()
 
 
+def test_a_rank_beyond_the_size(monkeypatch):
+    """It would wait for ever, for a place that nobody keeps."""
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "2"), ("MASTER_ADDR", "localhost"),
+                        ("MASTER_PORT", "1")):  # fmt: skip
+        monkeypatch.setenv(name, value)
+    with pytest.raises(XmgError, match=r"RANK is 2, and WORLD_SIZE 2: ranks are 0 to 1\..*fix: "):
+        joined_to_extract()
+
+
 @pytest.mark.slow
 def test_an_error_of_the_first_is_every_ones(folder):
     (folder / "shared").write_text("a file")
