@@ -55,11 +55,11 @@ _ROWS = 512  # embedded at once; bounds memory where they are sequences
 
 @dataclass(frozen=True, slots=True)
 class Learner:
-    """z = unit([unit(head(front(x))), a unit(own(x))]), classified by z . phi / tau.
+    """z = unit([unit(head(front(x))), a unit(own(front(x)))]), classified by z . phi / tau.
 
     front: (U, D) -> (U, d), frozen. head: of the name "target", or None for the identity, frozen
     too. theta: its parameters, and phi (w, n_way), the classifier that `start="meta"` begins
-    with, or no phi where only class means make sense. own: (U, D) -> (U, d'), frozen: what the
+    with, or no phi where only class means make sense. own: (U, d) -> (U, d'), frozen: what the
     target knows without the source, of a weight a that the setting names; alignment keeps what
     both modalities share, and new classes may differ in the rest too.
     """
@@ -283,7 +283,7 @@ def _rows(learner: Learner, x: Tensor) -> _Rows:
     """What a learner makes of raw rows (U, D) before it adapts."""
     mapped = learner.front(x)
     z = _embed(learner.head, learner.theta, mapped)
-    own = F.normalize(learner.own(x), dim=-1) if learner.own else z[:, :0]
+    own = F.normalize(learner.own(mapped), dim=-1) if learner.own else z[:, :0]
     return _Rows(mapped, z, own)
 
 

@@ -66,7 +66,7 @@ def samples_read(system: Trained | ClosedForm, view: View) -> dict[str, int]:
 def learner(theta: Theta, fronts: Fronts, config: Config) -> Learner:
     """A trained system at meta-test: starts from e_t^meta and phi^meta, beside its own features."""
     theta = {name: value.detach() for name, value in theta.items()}
-    return Learner(fronts.target, head_of(config, "target"), theta, fronts.target.pooled)
+    return Learner(fronts.target, head_of(config, "target"), theta, fronts.target.pool)
 
 
 def pairs(problem: Problem, _: Config) -> MetaTrain:

@@ -40,7 +40,10 @@ class Whitening:
 
     def pooled(self, x: Tensor) -> Tensor:
         """One vector (..., d) for each row: of a sequence the mean of its mapped frames."""
-        z = self(x)
+        return self.pool(self(x))
+
+    def pool(self, z: Tensor) -> Tensor:
+        """The same of rows that are mapped."""
         return mean_frame(z) if self.frames else z
 
     def leading(self, width: int | None) -> "Whitening":

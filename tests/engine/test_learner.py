@@ -267,7 +267,8 @@ def test_own_features_stand_beside_the_heads(own):
     learner = replace(learner, own=lambda x: x[..., :3] - 0.2)
 
     def both(x):
-        z = normalize((2 * x - 0.1) @ learner.theta["target"])
+        x = 2 * x - 0.1
+        z = normalize(x @ learner.theta["target"])
         return np.concatenate([z, own * normalize(x[..., :3] - 0.2)], 1)
 
     found = accuracies(learner, tasks, [CLASS_MEANS._replace(own=own)], TAU)[0]
