@@ -86,7 +86,7 @@ def settings_of(learner: Learner) -> list[Setting]:
         ("class-means", "meta") if "phi" in learner.theta else ("class-means",)
     )
     weights = OWN if learner.own else (0.0,)
-    logistic = product((1.0, 0.0), STRENGTHS[:2]) if learner.own else product((0.0,), STRENGTHS)
+    logistic = product((4.0, 1.0), STRENGTHS[:2]) if learner.own else product((0.0,), STRENGTHS)
     return [
         *(CLASS_MEANS._replace(own=a) for a in weights),
         *(Setting(s, r, STEPS) for s in starts for r in RATES),
