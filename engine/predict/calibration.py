@@ -161,10 +161,11 @@ def _tasks(model: Model, n_way: int, k_shot: int, n_tasks: int) -> tuple[Tasks, 
     """Tasks to choose by, those of xmg evaluate where it draws such, and tasks to calibrate on."""
     config = model.config
     pool, n_way, k, n_query = _shape(model.validation, n_way, k_shot, config.n_query)
+    alike = k in config.shots and pool.sizes.min() >= max(config.shots) + n_query
     sized = config.model_copy(
         update={
             "n_way": n_way, "n_query": n_query, "label_noise": 0.0,
-            "shots": config.shots if k in config.shots else (k,),
+            "shots": config.shots if alike else (k,),
             "n_validation": config.n_validation + n_tasks,
         }
     )  # fmt: skip
@@ -173,9 +174,9 @@ def _tasks(model: Model, n_way: int, k_shot: int, n_tasks: int) -> tuple[Tasks, 
             whole = validation_tasks(MetaValidation(pool), sized, [k])[k]
             break
         except XmgError:  # too few recordings for so many shots
-            if k == 1:
+            if max(sized.shots) == 1:
                 raise
-            k //= 2
+            k = k if max(sized.shots) > k else k // 2
             sized = sized.model_copy(update={"shots": (k,)})
     first = config.n_validation
     return _part(whole, slice(None, first)), _part(whole, slice(first, None))

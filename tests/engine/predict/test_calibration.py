@@ -132,6 +132,27 @@ def test_tasks_larger_than_the_held_out_classes_are_met_as_near_as_can_be(model)
     assert (one.n_way, one.k_shot) == (n_held, 15)  # of 16 rows one is a query
 
 
+def test_fewer_rows_than_the_shots_of_the_run_take(model):
+    """As in an exported model, which keeps some rows of a class: 16 here, of 30 + 5 of the run."""
+    few = replace(model, config=model.config.model_copy(update={"shots": (1, 30)}))
+    chosen, calibrating = _tasks(few, 3, 1, 20)
+    for tasks in (chosen, calibrating):
+        assert tasks.support.shape[1:] == (3, 1) and tasks.query.shape[1:] == (3, 5)
+        rows = np.concatenate([tasks.support, tasks.query], -1).reshape(len(tasks.support), -1)
+        assert all(len({*row}) == 18 for row in rows.tolist())
+
+
+def test_recordings_too_few_for_the_largest_shot_count_alone(model):
+    """13 rows of each class are of one recording, in which some of 5 queries always are: beside
+    them stand 3 rows at most, too few for 4 shots and enough for one."""
+    pool = model.validation
+    groups = len(pool.file) + np.arange(len(pool.file))
+    for c in range(len(pool.classes)):
+        groups[pool.members(c)[:13]] = c
+    chosen, _ = _tasks(replace(model, validation=replace(pool, groups=groups)), 3, 1, 20)
+    assert chosen.support.shape[1:] == (3, 1)
+
+
 @given(st.lists(st.integers(2, 40), min_size=2, max_size=8), st.integers(2, 12),
        st.integers(1, 50), st.integers(1, 20))  # fmt: skip
 def test_shapes_fit_the_classes(sizes, n_way, k, n_query):
