@@ -50,8 +50,10 @@ def fetch(file: FeatureFile, rows: Rows) -> Tensor:
 def fetch_frames(file: FeatureFile, rows: Rows) -> Tensor:
     """Sequences (..., L, D + 1) of rows (...,), as stored: see `padded`.
 
-    L is the file's longest sequence, but no more than 128.
+    L is the file's longest sequence, but no more than 128. Raises XmgError for a row that the file
+    does not have.
     """
+    refuse_beyond(file, rows)
     if file not in _longest:
         _longest[file] = int(np.diff(file.offsets).max(initial=1))
     batch = padded(file.take(rows.reshape(-1)), _longest[file], file.dim)

@@ -170,9 +170,12 @@ def test_a_row_outside_the_file_is_an_error(tmp_path, row, n_threads):
         fetch_stored(file, rows, n_threads=n_threads)
 
 
+@pytest.mark.parametrize("sequences", [False, True])
 @pytest.mark.parametrize("row", [-1, 9, 2**40])
-def test_a_damaged_class_index(tmp_path, row):
-    whole, _ = write(tmp_path)
+def test_a_damaged_class_index(tmp_path, row, sequences):
+    x = np.ones((9, 4, 3) if sequences else (9, 3))
+    names = synthetic.names(9, 1)
+    whole = synthetic.write(tmp_path / "3.h5", x, names, sequences=sequences)
     with h5py.File(whole.path, "r+") as h5:
         h5["class_index/rows"][...] = row
     file = FeatureFile(whole.path)
