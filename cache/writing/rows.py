@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -36,11 +37,16 @@ class RowWriter:
         if plan is None:
             raise XmgError(f"{folder} holds no unfinished feature file")
         self.plan, self._dtype = plan, np.dtype(plan.dtype).newbyteorder("<")
-        self._shared = lock.share(folder / "workers")
-        self._journal = Journal(folder / f"journal.{name}")
-        path = rows_path(folder, plan, name)
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        disk.sync_folder(folder)
+        with ExitStack() as opened:  # what a later one cannot be opened beside is closed again
+            self._shared = lock.share(folder / "workers")
+            opened.callback(os.close, self._shared)
+            self._journal = Journal(folder / f"journal.{name}")
+            opened.callback(self._journal.close)
+            path = rows_path(folder, plan, name)
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            opened.callback(os.close, self._fd)
+            disk.sync_folder(folder)
+            self._files = opened.pop_all()
         self._end = max((r.at + r.n_rows for r in self._journal.records), default=0)
         self._checksums = RunningChecksums()
         self._waiting: list[Record] = []
@@ -81,9 +87,7 @@ class RowWriter:
         finally:
             for thread in (self._committer, self._sender, self._checker):
                 thread.shutdown()
-            self._journal.close()
-            os.close(self._fd)
-            os.close(self._shared)
+            self._files.close()
 
     def _put_dense(self, first: int, outputs: npt.NDArray[Any]) -> bool:
         """Write (n, D) rows, while another thread reads them; returns whether all are finite."""

@@ -97,6 +97,16 @@ def test_two_writers_of_one_name(tmp_path):
         pass
 
 
+def test_a_writer_that_is_refused_holds_nothing(tmp_path):
+    out = tmp_path / "a.h5"
+    with FeatureWriter(out, synthetic.SPEC, LISTING, DIM) as writer:
+        with RowWriter(writer.folder, "a"), pytest.raises(XmgError, match="in use"):
+            RowWriter(writer.folder, "a")
+        for first in range(0, N, 16):
+            writer.put(first, outputs_of("dense", first))
+    assert out.read_bytes() == single(tmp_path / "single.h5", "dense")
+
+
 def test_the_file_waits_for_its_workers(tmp_path):
     def run():
         return FeatureWriter(tmp_path / "a.h5", synthetic.SPEC, LISTING, DIM)
