@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from xmg.cli.escaping import shown
+
 if TYPE_CHECKING:
     from xmg.engine.analysis.predictions import Example
     from xmg.engine.analysis.retrieval import Retrieval
@@ -91,7 +93,7 @@ def examples_table(predicted: "Sequence[Example]") -> Table:
         head = _head(example)
         for i, pair in enumerate(example.pairs):
             first = head if i == 0 else ("", "", "")
-            names = map(escape, (pair.name, pair.target, pair.source))
+            names = map(_plain, (pair.name, pair.target, pair.source))
             table.add_row(*first, f"{pair.cosine:.3f}", *names)
         table.add_section()
     return table
@@ -100,5 +102,10 @@ def examples_table(predicted: "Sequence[Example]") -> Table:
 def _head(example: "Example") -> tuple[str, str, str]:
     p = example.scores[example.predicted]
     style = "green" if example.right else "red"
-    predicted = f"[{style}]{escape(example.predicted)} {100 * p:.0f}%[/{style}]"
-    return escape(example.query), escape(example.true), predicted
+    predicted = f"[{style}]{_plain(example.predicted)} {100 * p:.0f}%[/{style}]"
+    return _plain(example.query), _plain(example.true), predicted
+
+
+def _plain(text: str) -> str:
+    """Text of data: neither markup nor what steers a terminal."""
+    return escape(shown(text))

@@ -65,9 +65,9 @@ def test_no_examples(xmg, run):
     assert json.loads(xmg("inspect", run, "--examples", "0", "--json")[1])["examples"] == []
 
 
-def test_names_that_look_like_markup(xmg, tmp_path):
+def test_names_that_look_like_markup_or_steer_terminals(xmg, tmp_path):
     source, target = synthetic.write_pair(tmp_path, n_classes=12, per_class=12)
-    ids = [f"[red]{i}" for i in range(len(source))]
+    ids = [f"[red]{i}\x1b[2J" for i in range(len(source))]
     files = [
         synthetic.write(tmp_path / f"{name}.h5", file.features, file.class_names(), ids)
         for name, file in (("s", source), ("t", target))
@@ -75,7 +75,7 @@ def test_names_that_look_like_markup(xmg, tmp_path):
     config = synthetic.config_of(*files, iterations=3, n_validation=2, n_sets=4)
     meta_train(config, tmp_path / "run")
     status, out, _ = xmg("inspect", tmp_path / "run", "--examples", "1")
-    assert status == 0 and "[red]" in out
+    assert status == 0 and "[red]" in out and "\\x1b[2J" in out and "\x1b" not in out
     assert "1-shot predictions" in out  # the run's first shot count
 
 
