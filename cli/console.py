@@ -10,6 +10,7 @@ from typing import Any, Final
 import typer
 from rich.console import Console
 from rich.status import Status
+from rich.text import Text
 
 from xmg.cli import progress
 from xmg.cli.escaping import lines_shown
@@ -45,9 +46,10 @@ class Hints(Console):
         """Say what is under way, on a terminal by a spinner that then goes."""
         if self.events is not None and not self.quiet:
             self.events.emit("status", str(status))
+        shown = Text(lines_shown(str(status)))  # names of files and encoders are no markup
         if self.events is not None:
-            return Status(status, console=Console(file=io.StringIO()))
-        return super().status(status, **options)
+            return Status(shown, console=Console(file=io.StringIO()))
+        return super().status(shown, **options)
 
     def error(self, message: str) -> None:
         """Say what is wrong, in every process of several."""

@@ -15,7 +15,7 @@ from xmg.cli.events import Events
 
 WORK = """
 from xmg.cli.console import hints, progress_bar, say
-with hints.status("loading [it]"), progress_bar("job [1]\\x1b[2J") as update:
+with hints.status("loading [it][/it]\\x1b[2J"), progress_bar("job [1]\\x1b[2J") as update:
     for i in range(41):
         update(i, 40, 0.5 if i > 20 else "note\\x07")
 hints.print("rejected \\x1b[2Jone:\\n[why]", markup=False)
