@@ -80,7 +80,7 @@ def _one_by_one(
     together = means if ranks.size > 1 else None
     with one_thread_each(config.meta_batch // ranks.size) as each:
         for i, tasks in _ahead(numbers, prepare):
-            served = served or solvers(tasks[0], stages, config)  # alike for all
+            served = served or solvers(theta, tasks[0], stages, config)  # alike for all
             losses = meta_iteration(theta, outer, tasks, stages, config, i, each, together)
             yield Advance(i, losses, served, theta, outer)
 

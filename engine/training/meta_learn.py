@@ -86,8 +86,9 @@ def adapt(
     return Task(theta, gradient, losses)
 
 
-def solvers(episode: Episode, stages: Stages, config: Config) -> dict[str, str]:
+def solvers(theta: Theta, episode: Episode, stages: Stages, config: Config) -> dict[str, str]:
     """Which solver takes the steps of each stage."""
+    episode = _ready(theta, episode, config)
     found = {}
     for stage in stages:
         phase = stage.make(episode, config)

@@ -14,6 +14,7 @@ from safetensors import safe_open
 
 from xmg.cache import XmgError
 from xmg.engine import train
+from xmg.engine.inner.choose import SOLVERS
 from xmg.engine.meta_test import check_poolable, evaluate_run
 from xmg.engine.run import METRICS, load_config, load_state, read_metrics
 from xmg.engine.train import meta_train
@@ -121,6 +122,22 @@ def test_a_batch_of_tasks_is_of_their_own_numbers(tmp_path, files):
 def test_a_run_says_which_solver_took_its_steps(tmp_path, files, settings, solvers):
     meta_train(config_of(files, **settings), tmp_path / "run")
     assert read_metrics(tmp_path / "run")[-1]["solvers"] == solvers
+
+
+def test_the_solver_is_that_of_the_hard_negatives(tmp_path, monkeypatch):
+    """3 pairs with 16 candidates are few rows for 199 inputs, and with 48 negatives many."""
+    used = []
+    for name in ("span", "direct"):
+        real = SOLVERS[name]
+        monkeypatch.setitem(SOLVERS, name, lambda *a, n=name, f=real: used.append(n) or f(*a))
+    files = synthetic.write_pair(tmp_path, n_classes=10, per_class=50, latent=200, dim=200)
+    config = config_of(
+        files, iterations=1, optimizer="sgd", hard=True, n_sets=3, n_candidates=16,
+        front_shrinkage=0.1, start="identity",
+    )  # fmt: skip
+    meta_train(config, tmp_path / "run")
+    said = read_metrics(tmp_path / "run")[-1]["solvers"]
+    assert [said["align"], said["classify"]] == used[:2] == ["direct", "span"]
 
 
 @pytest.mark.parametrize("solver", ["direct", "batched"])
