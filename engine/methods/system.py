@@ -49,7 +49,7 @@ class ClosedForm:
 def samples_read(system: Trained | ClosedForm, view: View) -> dict[str, int]:
     """How many target samples a system reads in meta-training, and how many with their labels.
 
-    view: what it was given.
+    view: what it was given. A sample of several pairs is one.
     """
     labelled = view.target if isinstance(view, WithTargetLabels) else None
     if isinstance(view, TargetOnly) and system.view is target_labels:
@@ -58,9 +58,9 @@ def samples_read(system: Trained | ClosedForm, view: View) -> dict[str, int]:
     if isinstance(view, Nothing):
         return {"samples": 0, "labels": 0}
     if isinstance(view, TargetOnly):
-        return {"samples": int(view.target.sizes.sum()), "labels": n_labels}
+        return {"samples": len(np.unique(view.target.rows)), "labels": n_labels}
     train = view if isinstance(view, MetaTrain) else view.train
-    return {"samples": len(train.sets.target_rows), "labels": n_labels}
+    return {"samples": len(np.unique(train.sets.target_rows)), "labels": n_labels}
 
 
 def learner(theta: Theta, fronts: Fronts, config: Config) -> Learner:

@@ -17,6 +17,8 @@ from xmg.engine.data.streams import Stream, generator
 from xmg.engine.data.tasks import test_tasks as frozen_tasks
 from xmg.engine.data.tasks import validation_tasks
 from xmg.engine.data.thinning import clustered, fewer_rows, fewer_sets
+from xmg.engine.methods.system import samples_read
+from xmg.engine.systems import SYSTEMS
 
 
 @pytest.fixture(scope="module")
@@ -243,3 +245,15 @@ def test_sequences_are_clustered_by_their_mean_frame(tmp_path):
     config = synthetic.config_of(file, file, sets="clusters", n_clusters=2)
     found = clustered(file, np.arange(20), config)
     assert found[::2] == [found[0]] * 10 and found[1::2] == [found[1]] * 10
+
+
+@pytest.mark.parametrize("name", ["croma", "simpleshot", "set-classifier", "shared-target-labels"])
+def test_a_sample_of_several_pairs_is_read_once(tmp_path, files, name):
+    """Four texts of each picture: 6 classes of 5 pictures are left for meta-training."""
+    table = tmp_path / "pairs.csv"
+    lines = [f"id{i:05d},id{i - i % 4:05d}\n" for i in range(len(files[0]))]
+    table.write_text("source_id,target_id\n" + "".join(lines))
+    config = config_of(files, pairs=table)
+    system = SYSTEMS[name]
+    found = samples_read(system, system.view(open_problem(config), config))
+    assert found == {"samples": 30, "labels": 30 if name == "shared-target-labels" else 0}
