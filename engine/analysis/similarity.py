@@ -52,7 +52,9 @@ def likeness(train: MetaTrain, config: Config) -> Likeness:
     Raises XmgError for fewer than five.
     """
     sets, rng = train.sets, generator(config.seed, Stream.ADVICE)
-    strong = config.concepts is None and config.target_share == 1
+    sides = _sides(sets)
+    once = all(len(np.unique(rows)) == len(rows) for rows, _ in sides)
+    strong = config.concepts is None and config.target_share == 1 and once
     n = len(sets.source_rows) if strong else len(sets)
     if n < _LEAST:
         raise XmgError(
@@ -63,7 +65,7 @@ def likeness(train: MetaTrain, config: Config) -> Likeness:
     kept = np.sort(rng.permutation(n)[:_MOST])
     x, y = (
         _rows(file, rows[kept]) if strong else _means(file, rows, offsets, kept)
-        for file, (rows, offsets) in zip(files, _sides(sets), strict=True)
+        for file, (rows, offsets) in zip(files, sides, strict=True)
     )
     k = max(1, min(_NEIGHBOURS, len(kept) // 4))
     orders = [rng.permutation(len(kept)) for _ in range(N_PERMUTATIONS)]

@@ -123,6 +123,17 @@ def test_what_it_is_taken_on(tmp_path):
         weak(tmp_path, 4)
 
 
+def test_several_pairs_of_one_row_are_taken_by_their_sets(tmp_path):
+    """Two texts of one picture would be neighbours in either space, whatever the pairs."""
+    source, target = synthetic.write_pair(tmp_path, n_classes=14, per_class=12)
+    table = tmp_path / "pairs.csv"
+    lines = [f"id{i:05d},id{i - i % 2:05d}\n" for i in range(len(source))]
+    table.write_text("source_id,target_id\n" + "".join(lines))
+    config = synthetic.config_of(source, target, pairs=table)
+    found = likeness(open_problem(config).train, config)
+    assert found.level == "set means" and found.n == 8
+
+
 def test_of_many_pairs_some_are_drawn(tmp_path, monkeypatch):
     files = synthetic.write_pair(tmp_path, n_classes=14, per_class=12)
     config = synthetic.config_of(*files)
