@@ -57,6 +57,11 @@ class Listing:
             _check_unicode([column, *values])
             if not column or "/" in column or "\0" in column or column == ".":
                 raise XmgError(f"the column name {column!r} cannot be stored. fix: rename it")
+            if cut := [value for value in values if value.endswith("\0")]:
+                raise XmgError(
+                    f"the column {column!r} has a value that ends in a NUL byte: {cut[0]!r}. "
+                    "fix: correct it in the data"
+                )
         named = (name for name in self.labels if name is not None)
         bad = [n for n in (*self.ids, *named) if not n or n.endswith("\0")]
         if bad:

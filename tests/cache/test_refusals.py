@@ -36,6 +36,11 @@ def test_columns_have_one_value_a_row():
         Listing(["a"], ["x"], {"speaker": ["b", "c"]})
 
 
+def test_a_column_keeps_what_it_was_given():
+    with pytest.raises(XmgError, match=r"'speaker' has a value that ends in a NUL byte: 'b.x00'"):
+        Listing(["a", "b"], ["x", "x"], {"speaker": ["b\0", "b"]})
+
+
 def test_dtype(tmp_path):
     with pytest.raises(XmgError, match="'float64'"):
         writer(tmp_path / "a.h5", dtype="float64")
