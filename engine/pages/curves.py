@@ -7,6 +7,7 @@ from xmg.engine.pages.figures import COLOURS, WIDTH, Figure, drawing, to_svg
 from xmg.engine.tables import Table
 
 _LOSSES: Final = {"align_loss": "alignment loss", "classify_loss": "classification loss"}
+_LOSS: Final = "_loss"  # how what a stage minimizes is called
 _RANGE: Final = 5.0  # points of accuracy that the axis spans at least
 
 
@@ -17,9 +18,10 @@ def curves(metrics: Sequence[Mapping[str, Any]], best: int) -> Figure | None:
     """
     if not metrics:
         return None
-    losses = [name for name in _LOSSES if any(row.get(name) is not None for row in metrics)]
+    known = (name for row in metrics for name in row if row[name] is not None)
+    losses = dict.fromkeys(name for name in known if name.endswith(_LOSS))
     panels = {"validation_accuracy": "meta-validation accuracy (%)"}
-    panels |= {name: _LOSSES[name] for name in losses}
+    panels |= {name: _LOSSES.get(name, name.replace("_", " ")) for name in losses}
     highest = max(row["validation_accuracy"] for row in metrics)
     alt = (
         f"Meta-validation accuracy over {metrics[-1]['iteration']} meta-iterations, from "

@@ -79,6 +79,8 @@ def test_learning_curves_are_the_metrics(strong):
     for line, row in zip(figure.table.lines, metrics, strict=True):
         assert line[1] == f"{100 * row['validation_accuracy']:.1f}"
     assert curves([], 0) is None
+    of_another = [{k.replace("align", "confuse"): v for k, v in row.items()} for row in metrics]
+    assert "confuse loss" in curves(of_another, 2).table.head
 
 
 def test_the_map_draws_rows_of_the_classes_it_names(strong, weak):
