@@ -26,7 +26,7 @@ class Sample:
 class Source:
     """The listed inputs of one dataset, in an order that never changes.
 
-    columns: further values by sample, such as "recording" (clips of one recording never
+    columns: further values by sample, such as "recording" (a class's clips of one recording never
     straddle support and query).
     """
 

@@ -20,8 +20,8 @@ def draw_tasks(
     """Draw E episodes, numbered from `first`; shape is (E, n_way, k_shot, n_query).
 
     choices: (E, n_way) class numbers, or None to draw them. Returns support (E, n_way, k_shot)
-    and query (E, n_way, n_query) rows; no recording is in both. Raises XmgError where the
-    recordings of a class are too few for that.
+    and query (E, n_way, n_query) rows; no recording is in both of one class. Raises XmgError where
+    the recordings of a class are too few for that.
     """
     n_episodes, n_way, k_shot, n_query = shape
     support = np.empty((n_episodes, n_way, k_shot), np.int64)

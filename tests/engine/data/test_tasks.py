@@ -107,6 +107,16 @@ def test_shots_are_nested_where_recordings_are_kept_apart(tmp_path, part):
             assert not set(support.ravel() // 2) & set(query.ravel() // 2)
 
 
+def test_a_recording_of_several_classes_is_kept_apart_in_each(tmp_path):
+    """As docs/protocol.md says; across classes it may be on both sides."""
+    columns = {"recording": [f"r{i % 7}" for i in range(80)]}
+    labels = synthetic.names(4, 20)
+    file = synthetic.write(tmp_path / "x.h5", np.ones((80, 2)), labels, columns=columns)
+    support, query = draw_tasks(pool_of(file, file.classes), np.uint64(1), 0, (50, 3, 2, 4))
+    for s, q in zip(support.reshape(-1, 2) % 7, query.reshape(-1, 4) % 7, strict=True):
+        assert not set(s) & set(q)
+
+
 def test_rows_without_a_recording_stand_alone(tmp_path):
     labels, x = synthetic.names(2, 6), np.ones((12, 2))
     file = synthetic.write(tmp_path / "x.h5", x, labels, columns={"recording": [""] * 12})
