@@ -23,8 +23,8 @@ def aligned(train: MetaTrain, fronts: Fronts, config: Config) -> Theta:
     cca: canonical directions, each weighted by its `evidence`. procrustes: e_t is the identity,
     e_s the rotation of the sets' mean source rows to their mean target rows. identity: of both.
     random: entries of variance 1 / width. A modality of sequences starts at random, and the other
-    one then as the identity. Matrices have the Frobenius norm of the identity, so that rates mean
-    the same for all.
+    one then as the identity. All but random matrices have the Frobenius norm of the identity, so
+    that rates mean the same for them.
     """
     assert fronts.source
     rng = torch_generator(config.seed, Stream.HEADS)
