@@ -148,8 +148,3 @@ def _how_sure(found: "Advice") -> str:
 
 def _points(one: "Interval") -> str:
     return "{:+.1f} points [95%: {:+.1f} to {:+.1f}]".format(*(100 * v for v in one))
-
-
-def plain(text: str) -> str:
-    """Text in which no character steers a terminal."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xmg.cli.advice_text import plain, show
+from xmg.cli.advice_text import show
 from xmg.cli.console import parse_shots, progress_bar
+from xmg.cli.escaping import shown
 from xmg.cli.settings import settings_of
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def _training(config: "Config", file: Path | None) -> str:
     given |= {"concepts": config.concepts} if config.concepts else {"sets": config.sets}
     for name, value in given.items():
         words += [f"--{name.replace('_', '-')}", str(value)] if value is not None else []
-    return plain(shlex.join(words))
+    return shown(shlex.join(words))
 
 
 def _spec(found: "Advice", config: "Config") -> str:
