@@ -47,9 +47,7 @@ def _known_name(name: str) -> str:
         return name
     if ":" in name:
         return _unknown(name)
-    if "/" in name:
-        return f"hf:{name}"
-    if Path(name).is_dir():
+    if "/" in name or Path(name).is_dir():
         return f"hf:{name}"
     return _torchvision(name) or _unknown(name)
 
