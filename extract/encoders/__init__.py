@@ -166,8 +166,7 @@ def _find(name: str) -> tuple[Loader, str]:
 def _load(name: str, loader: Loader, model: str, options: dict[str, Any]) -> "Encoder":
     try:
         module = import_module(f"xmg.extract.encoders.{loader.module}")
-        positional = () if loader.module == "ngrams" else (model,)
-        encoder: Encoder = getattr(module, loader.function)(*positional, **options)
+        encoder: Encoder = getattr(module, loader.function)(model, **options)
     except ImportError as error:
         if not loader.extra or (error.name is not None and error.name.startswith("xmg")):
             raise

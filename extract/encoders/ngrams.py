@@ -27,7 +27,7 @@ class NgramEncoder:
     Learning", ICML 2009; scikit-learn's HashingVectorizer).
     """
 
-    name: str = "char-ngrams"
+    name: str
     modality: Modality = "text"
     dim: int = _OPTIONS["n_features"]
     sequences: bool = False
@@ -46,6 +46,6 @@ class NgramEncoder:
         return rows.astype(np.float32)
 
 
-def load() -> NgramEncoder:
+def load(name: str = "char-ngrams") -> NgramEncoder:
     """Return the `char-ngrams` encoder."""
-    return NgramEncoder()
+    return NgramEncoder(name)
