@@ -7,13 +7,13 @@ import numpy as np
 import numpy.testing as npt
 import pytest
 import synthetic
+from agreement import Agreement, precision_recall
 from hypothesis import given
 from hypothesis import strategies as st
 
 from xmg.cache import XmgError
 from xmg.engine.mining import clusters, keys
 from xmg.engine.mining.clusters import cluster_sets, default_n_sets
-from xmg.engine.mining.compare import Agreement, precision_recall
 from xmg.engine.mining.cooccurrence import by_cooccurrence
 from xmg.engine.mining.keys import pairs_by_key
 

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from agreement import precision_recall
 
 from xmg.cache import XmgError
 from xmg.cache.pairs import read_concepts
 from xmg.engine.mining import wordnet
-from xmg.engine.mining.compare import precision_recall
 from xmg.engine.mining.links import mine
 from xmg.engine.mining.wordnet import by_wordnet, open_wordnet
 

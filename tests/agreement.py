@@ -9,9 +9,9 @@ class Sides(Protocol):
     """Concept -> class names on either side, such as cache.pairs.Concepts."""
 
     @property
-    def source(self) -> Mapping[str, Sequence[str]]: ...  # noqa: D102
+    def source(self) -> Mapping[str, Sequence[str]]: ...
     @property
-    def target(self) -> Mapping[str, Sequence[str]]: ...  # noqa: D102
+    def target(self) -> Mapping[str, Sequence[str]]: ...
 
 
 @dataclass(frozen=True, slots=True)
