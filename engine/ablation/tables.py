@@ -54,8 +54,7 @@ def _parts(found: Sequence[Finished], shots: Sequence[int], reference: str) -> l
         return ["No row has finished."]
     n_seeds = len(data[shots[0]][rows[0]])
     summaries = {k: {row: summary(data[k][row]) for row in rows} for k in shots}
-    reads = {one.cell.label: one.result["reads"] for one in found if one.result}
-    beside = {row: f"{reads[row]['samples']} ({reads[row]['labels']})" for row in rows}
+    beside = {row: _read(found, row) for row in rows}
     parts: list[str | Table] = [
         f"{n_seeds} seed{'s' if n_seeds > 1 else ''}.",
         accuracies(summaries, {"target samples (labels)": beside}),
@@ -63,6 +62,16 @@ def _parts(found: Sequence[Finished], shots: Sequence[int], reference: str) -> l
     if reference in rows and len(rows) > 1:
         parts += comparisons(data, reference, "seeds")
     return parts
+
+
+def _read(found: Sequence[Finished], row: str) -> str:
+    """Target samples and labels, such as `3550 (0)`, or `3400-3550 (0)` where seeds differ."""
+    of_row = [one.result["reads"] for one in found if one.result and one.cell.label == row]
+    said = []
+    for what in ("samples", "labels"):
+        counts = [reads[what] for reads in of_row]
+        said.append("-".join(map(str, sorted({min(counts), max(counts)}))))
+    return f"{said[0]} ({said[1]})"
 
 
 def accuracies(

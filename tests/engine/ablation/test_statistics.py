@@ -1,6 +1,7 @@
 """What tables say, against scipy's and term-by-term twins."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import numpy.testing as npt
@@ -9,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from xmg.engine.ablation.results import Finished
 from xmg.engine.ablation.statistics import compare, holm, paired, summary, wins
+from xmg.engine.ablation.tables import sections
 
 
 def naive_holm(p):
@@ -90,3 +93,21 @@ def test_false_alarms_under_no_difference():
         found = compare(rng.normal(size=(6, 4)), rows)
         alarms += any(c.p < 0.05 for c in found.values())
     assert alarms / 400 < 0.08
+
+
+def test_samples_read_are_told_of_all_seeds():
+    """Class splits of other seeds leave more or fewer."""
+    reads = [(340, 0), (355, 0), (350, 20)]
+    found = [
+        Finished(
+            SimpleNamespace(label=row, axes={}, seed=seed),
+            {"shots": {"1": {"tasks": [[0.5]]}}, "reads": {"samples": n, "labels": m}},
+            None,
+        )
+        for row, rows in (("alike", reads[:1] * 3), ("not", reads))
+        for seed, (n, m) in enumerate(rows)
+    ]
+    table = sections(found, [1], "alike")[0].parts[1]
+    assert [(line[0], line[-1]) for line in table.lines] == [
+        ("alike", "340 (0)"), ("not", "340-355 (0-20)"),
+    ]  # fmt: skip
