@@ -19,7 +19,7 @@ from xmg.engine.config import Config
 from xmg.engine.data.views import MetaTrain
 from xmg.engine.learner import OWN, Learner
 from xmg.engine.methods.system import ClosedForm, pairs
-from xmg.engine.model.closed_form import cca, evidence, product_svd, ridge
+from xmg.engine.model.closed_form import cca, evidence, n_spanned, product_svd, ridge
 from xmg.engine.model.fronts import Fronts, fit_fronts
 from xmg.engine.model.set_statistics import Pair, pair_statistics
 from xmg.engine.model.whitening import SHRINKAGES, Whitening
@@ -38,7 +38,8 @@ def by_cca(train: MetaTrain, config: Config) -> list[Learner]:
     """
     found = []
     for front, pair in _fitted(train, config):
-        target = cca(pair, _SHRINKAGE, max(_WIDTHS)).target
+        one = cca(pair, _SHRINKAGE, max(_WIDTHS))
+        target = one.target[:, : n_spanned(one.correlations)]
         found += [_learner(front, pair, target[:, :w]) for w in _WIDTHS]
     return found
 
@@ -81,7 +82,8 @@ def by_procrustes(train: MetaTrain, config: Config) -> list[Learner]:
     """
     found = []
     for front, pair in _fitted(train, config):
-        u = product_svd(pair.target.deviations.T, pair.source.deviations.T)[0]
+        u, c, _ = product_svd(pair.target.deviations.T, pair.source.deviations.T)
+        u = u[:, : n_spanned(c)]
         found += [_learner(front, pair, u[:, :w]) for w in (128, 32, None)]
     return found
 

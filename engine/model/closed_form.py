@@ -22,12 +22,23 @@ def cca(pair: Pair, shrinkage: float, width: int) -> CCA:
     """Canonical correlation analysis (Hotelling, Biometrika 1936) of the pairs.
 
     With U diag(c) V^T the singular value decomposition of C_tt^-1/2 C_ts C_ss^-1/2, directions are
-    C_tt^-1/2 U and C_ss^-1/2 V; r = min(width, d_s, d_t). Covariances are shrunk, see `shrunk`.
+    C_tt^-1/2 U and C_ss^-1/2 V; r = min(width, d_s, d_t, S) of S sets, of which the last may be
+    rounding alone, see `n_spanned`. Covariances are shrunk, see `shrunk`.
     """
     target = inverse_root(shrunk(pair.target.covariance, shrinkage))
     source = inverse_root(shrunk(pair.source.covariance, shrinkage))
     u, c, v = product_svd(target @ pair.target.deviations.T, source @ pair.source.deviations.T)
     return CCA(source @ v[:, :width], target @ u[:, :width], c[:width].clamp_max(1))
+
+
+def n_spanned(values: Tensor) -> int:
+    """How many singular values (r,), descending, are more than rounding, one at least.
+
+    Deviations of S sets from their mean span S - 1 directions. Where a decomposition has a further
+    one, rounding alone decides where it leads.
+    """
+    least = values[0] * len(values) * torch.finfo(values.dtype).eps
+    return max(1, int((values > least).sum()))
 
 
 def evidence(correlations: Tensor) -> Tensor:

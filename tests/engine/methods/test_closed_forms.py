@@ -16,6 +16,7 @@ from sklearn.linear_model import Ridge
 from xmg.cache import Sealed
 from xmg.cache.pairs import PairedSets
 from xmg.engine.data.pool import pool_by_labels, pool_of
+from xmg.engine.data.problem import open_problem
 from xmg.engine.data.views import MetaTrain, TargetOnly
 from xmg.engine.methods import class_mean
 from xmg.engine.methods.maps import by_canonical, by_cca, by_csa, by_procrustes, by_ridge, mapped
@@ -291,6 +292,17 @@ def test_csa_weighs_what_cca_finds(tmp_path):
     npt.assert_allclose(rows[1], plain * np.sqrt(rho[0]), rtol=2e-3, atol=1e-5)
     npt.assert_allclose(rows[2], plain * rho[0] ** 2, rtol=2e-3, atol=1e-5)
     assert (np.diff(rho[0]) <= 1e-5).all() and 0 <= rho[0].min() < rho[0].max() <= 1
+
+
+@pytest.mark.parametrize("by", [by_cca, by_procrustes])
+def test_no_direction_is_made_by_rounding(tmp_path, by):
+    """Six sets span five directions; a sixth would lead elsewhere after a change of 1e-15."""
+    files = synthetic.write_pair(tmp_path, n_classes=12, per_class=20)
+    config = synthetic.config_of(*files, front_width=32)
+    train = open_problem(config).train
+    assert len(train.sets) == 6
+    x = torch.from_numpy(train.target.features[:3].copy())
+    assert {one.front(x).shape[1] for one in by(train, config)} == {5}
 
 
 def test_every_map_has_candidates_that_differ(tmp_path):
