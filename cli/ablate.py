@@ -8,6 +8,7 @@ import typer
 from xmg.cache.errors import XmgError
 from xmg.cli.completion import shipped_specs, specs
 from xmg.cli.console import hints, progress_bar
+from xmg.cli.escaping import lines_shown
 
 if TYPE_CHECKING:
     from xmg.engine.ablation.results import Finished
@@ -88,7 +89,7 @@ def _find(spec: str) -> Path:
 
 
 def _say(found: "list[Finished]", out: Path, written: list[Path]) -> None:
-    typer.echo((out / "tables.md").read_text("utf-8"))
+    typer.echo(lines_shown((out / "tables.md").read_text("utf-8")))
     failed = [one for one in found if one.failure]
     hints.print("wrote " + ", ".join(map(str, written)), markup=False)
     if failed:

@@ -9,6 +9,7 @@ import html_page
 import pytest
 import synthetic
 
+from xmg.cli.ablate import _say
 from xmg.engine.pages.render import plain
 from xmg.engine.train import meta_train
 
@@ -143,6 +144,13 @@ def test_an_ablation(xmg, tmp_path):
     page = html_page.read((tmp_path / "out" / "report.html").read_text("utf-8"))
     assert "Ablation: some" in page.text and "CCA against" in page.text
     assert len(page.all("svg")) == 1
+
+
+def test_the_tables_of_an_ablation_steer_no_terminal(tmp_path, capsys):
+    """Labels are a spec's, which may come from a stranger."""
+    (tmp_path / "tables.md").write_text("| x\x1b[2J | 1 ± 2 |\n", "utf-8")
+    _say([], tmp_path, [])
+    assert capsys.readouterr().out == "| x\\x1b[2J | 1 ± 2 |\n\n"
 
 
 def test_where_the_page_cannot_go_is_told_before_minutes_of_work(strong, denied, tmp_path):
