@@ -53,6 +53,7 @@ def clustered(source: FeatureFile, rows: Rows, config: Config) -> list[str]:
     alignment with unknown sets is least where S grows as sqrt(N) (CROMA paper, appendix B).
     """
     n = config.n_clusters or max(2, default_n_sets(len(rows)))
+    check_clusters(n, len(rows))
     found = clusters_of(source, rows, n, config.seed)
     return [f"cluster {c:0{len(str(n))}d}" for c in found]
 
@@ -65,7 +66,6 @@ def check_clusters(n: int, n_pairs: int) -> None:
 
 def clusters_of(file: FeatureFile, rows: Rows, n: int, seed: int) -> Rows:
     """The cluster (n_rows,) of each row, by k-means of unit features, or mean frames."""
-    check_clusters(n, len(rows))
     x = vectors(file.is_sequence)(fetch(file, rows)).numpy()
     x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
     return cluster_sets(x, n, int(generator(seed, Stream.CLUSTERS).integers(2**31)))

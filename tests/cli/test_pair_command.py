@@ -110,6 +110,8 @@ def test_clusters(run, tmp_path):
     assert {row["set"] for row in rows} == {"0", "1", "2"}
     assert run("--by", "clusters", "-o", again, "--seed", 0, "--sets", 3)[0] == 0
     assert again.read_bytes() == out.read_bytes()
+    with pytest.raises(XmgError, match=r"10 pairs cannot form 11 sets\. fix: fewer --sets"):
+        run("--by", "clusters", "-o", tmp_path / "more.csv", "--sets", 11)
 
 
 def test_key(run, tmp_path):
