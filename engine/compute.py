@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from threading import Lock
 from typing import Any, TypeVar
@@ -36,9 +36,13 @@ def one_blas_thread() -> Iterator[None]:
 
     Those of few labels are too small to share: threads spin while they wait for each other, which
     costs nothing but electricity on an idle machine and four fifths of the time on a busy one.
+    Callers may overlap: the limit is the process's, and the last to leave lifts it.
     """
-    with threadpool_limits(1, "blas"):
+    _one_each.enter()
+    try:
         yield
+    finally:
+        _one_each.leave()
 
 
 @contextmanager
@@ -123,4 +127,26 @@ class _Alone:
             torch.set_num_threads(self._n_threads)
 
 
-_alone = _Alone()
+class _OneEach:
+    """Callers that want BLAS on one thread; one that came meanwhile and left last would otherwise
+    leave it the 1 that it found."""
+
+    def __init__(self) -> None:
+        self._lock, self._n_inside, self._limits = Lock(), 0, ExitStack()
+
+    def enter(self) -> None:
+        """Limit it, unless somebody has."""
+        with self._lock:
+            if not self._n_inside:
+                self._limits.enter_context(threadpool_limits(1, "blas"))
+            self._n_inside += 1
+
+    def leave(self) -> None:
+        """Give it its threads back when nobody is left."""
+        with self._lock:
+            self._n_inside -= 1
+            if not self._n_inside:
+                self._limits.close()
+
+
+_alone, _one_each = _Alone(), _OneEach()

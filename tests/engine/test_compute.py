@@ -191,3 +191,16 @@ def test_products_of_numpy_take_one_thread_inside_alone():
             assert blas_threads() == {1}
             raise KeyError
         assert blas_threads() == before
+
+
+def test_callers_that_overlap_leave_blas_its_threads():
+    """The first leaves before the second, which found the 1 of the first."""
+    with threadpool_limits(2, "blas"):
+        before = blas_threads()
+        first, second = one_blas_thread(), one_blas_thread()
+        for one in (first, second):
+            one.__enter__()
+        first.__exit__(None, None, None)
+        assert blas_threads() == {1}
+        second.__exit__(None, None, None)
+        assert blas_threads() == before
