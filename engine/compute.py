@@ -1,5 +1,6 @@
 """Floating-point mode and threads of the numerical loops; both are put back afterwards."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
@@ -150,3 +151,15 @@ class _OneEach:
 
 
 _alone, _one_each = _Alone(), _OneEach()
+
+
+def _forked() -> None:
+    """Have torch work on the one thread that a forked child has: it would wait for ever for those
+    of its parent. Callers who were inside stayed there."""
+    global _alone, _one_each
+    torch.set_num_threads(1)
+    _alone, _one_each = _Alone(), _OneEach()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

@@ -1,6 +1,8 @@
 """Threads and memory of the numerical loops."""
 
 import gc
+import subprocess
+import sys
 import weakref
 from threading import Barrier, Thread
 
@@ -204,3 +206,29 @@ def test_callers_that_overlap_leave_blas_its_threads():
         assert blas_threads() == {1}
         second.__exit__(None, None, None)
         assert blas_threads() == before
+
+
+def test_torch_works_in_a_forked_child():
+    """It would wait for the threads that shared its parent's product; they are not there."""
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout == "1 True\n", done.stderr
+
+
+FORKED = """
+import os
+import signal
+import torch
+import xmg.engine.compute
+
+torch.set_num_threads(2)
+x = torch.ones(600, 600)
+expected = (x @ x).exp().sum()
+child = os.fork()
+if not child:
+    signal.alarm(60)  # or it would outlive the test
+    print(torch.get_num_threads(), bool((x @ x).exp().sum() == expected), flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+"""
