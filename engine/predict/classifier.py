@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 from torch import Tensor
 
 from xmg.cache import XmgError
@@ -111,12 +111,15 @@ class CrossModalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
         The setting of `fit` stays. groups: (n,) rows of one group, such as clips of one recording,
         are left out together; of more than 100 groups a twentieth at a time. A class all of whose
-        rows are out has probability 0.
+        rows are out has probability 0. Raises ValueError for labels that `fit` was not told, and
+        where X, y and groups do not fit each other.
         """
         check_is_fitted(self)
-        x, labels = self._labelled(X, y, self.model_)
-        numbers = torch.from_numpy(np.searchsorted(self.classes_, labels))
-        names = np.unique(range(len(labels)) if groups is None else groups, return_inverse=True)[1]
+        x, labels = self._labelled(X, y, self.model_, reset=False)
+        numbers = torch.from_numpy(self._numbers(labels))
+        units = range(len(labels)) if groups is None else groups
+        check_consistent_length(labels, units)
+        names = np.unique(units, return_inverse=True)[1]
         names = names % _FOLDS if names.max() >= _MANY else names
         found = torch.zeros(len(labels), len(self.classes_), dtype=torch.float64)
         for name in np.unique(names):
@@ -142,12 +145,22 @@ class CrossModalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def _probabilities(self, logits: Tensor) -> Tensor:
         return self.tuning_.probabilities(logits) if self.tuning_ else logits.softmax(-1)
 
-    def _labelled(self, X: Any, y: Any, model: Model | None) -> tuple[Tensor, Array]:
-        """X as raw rows that learners read, and labels."""
+    def _numbers(self, labels: Array) -> Array:
+        """Places of labels in classes_; ValueError for others."""
+        unknown = np.setdiff1d(labels, self.classes_)
+        if len(unknown):
+            known = ", ".join(repr(name) for name in self.classes_[:9].tolist())
+            raise ValueError(f"y has {unknown.item(0)!r}, and fit was told of {known}")
+        return np.searchsorted(self.classes_, labels)
+
+    def _labelled(
+        self, X: Any, y: Any, model: Model | None, reset: bool = True
+    ) -> tuple[Tensor, Array]:
+        """X as raw rows that learners read, and labels. reset: whether X decides the width."""
         X, y = from_tensor(X), from_tensor(y)
         if model and model.is_sequence:
             return _sequences(X, model.dim), _labels(y, len(X))
-        x, labels = validate_data(self, X, y)
+        x, labels = validate_data(self, X, y, reset=reset)
         check_classification_targets(labels)
         return _vectors(x, model), labels
 

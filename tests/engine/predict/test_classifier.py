@@ -171,6 +171,23 @@ def test_leaving_out_is_fitting_on_the_others(model, task):
         npt.assert_allclose(others.predict_proba(x[~kept]), found[~kept], atol=1e-6)
 
 
+def test_leaving_out_wants_the_labels_and_the_width_of_fit(model, task):
+    """Another label was taken for the class that it sorts before, and another width was kept."""
+    x, names, query, _ = task
+    for run in (None, model):
+        one = CrossModalClassifier(run).fit(x, names)
+        expected = one.predict_proba(query)
+        for unknown in ("c00", f"{one.classes_[0]}-", "z"):
+            with pytest.raises(ValueError, match=f"y has '{unknown}', and fit was told of 'c"):
+                one.leave_out(x, np.where(names == names[0], unknown, names))
+        with pytest.raises(ValueError, match="47 features"):
+            one.leave_out(x[:, 1:], names)
+        with pytest.raises(ValueError, match=r"inconsistent numbers of samples: \[12, 3\]"):
+            one.leave_out(x, names, [0, 1, 2])
+        npt.assert_array_equal(one.predict_proba(query), expected)
+        assert one.leave_out(x[:8], names[:8]).shape == (8, 3)
+
+
 def test_many_rows_are_left_out_in_twenty_folds(model, task_of, monkeypatch):
     x, names, *_ = task_of([f"c{c:02d}" for c in range(12)], 0, 9)
     one = CrossModalClassifier(model).fit(x, names)
