@@ -1,15 +1,19 @@
 """Compiled loops over arrays. Each has a slow twin in tests/naive.py."""
 
+import atexit
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numba
 from numba import njit
+
+from xmg.cache.errors import XmgError
 
 
 def forget_stale(folder: Path, compiled: Path) -> None:
@@ -31,9 +35,13 @@ def forget_stale(folder: Path, compiled: Path) -> None:
 
 
 def kept_in() -> Path | None:
-    """Where Numba keeps the kernels of this folder; None where it compiles nothing."""
+    """Where Numba keeps the kernels of this folder, or would if anybody could write there; None
+    where it compiles nothing."""
     with _kept_by_user():
-        here: Any = njit(cache=True)(forget_stale)  # of which nothing is compiled
+        try:
+            here: Any = njit(cache=True)(forget_stale)  # of which nothing is compiled
+        except RuntimeError:
+            return Path(vars(numba.config)["CACHE_DIR"] or _folder)
     return Path(here.stats.cache_path) if hasattr(here, "stats") else None
 
 
@@ -54,9 +62,34 @@ def _kept_by_user() -> Iterator[None]:
         settings["CACHE_DIR"] = before
 
 
-_folder, _compiled = Path(__file__).parent, kept_in()
+@contextmanager
+def _kept_somewhere() -> Iterator[None]:
+    """The same; where nobody can write beside the sources either, and Numba gives up, in a folder
+    that goes with this process."""
+    with _kept_by_user():
+        try:
+            njit(cache=True)(forget_stale)
+        except RuntimeError:
+            vars(numba.config)["CACHE_DIR"] = _passing_folder()
+        yield
+
+
+def _passing_folder() -> str:
+    folder = f"xmg-kernels-{os.getpid()}-"
+    try:
+        return _stack.enter_context(TemporaryDirectory(prefix=folder, ignore_cleanup_errors=True))
+    except OSError as error:
+        raise XmgError(
+            f"compiled kernels can be kept nowhere, nor in a temporary folder: {error.strerror}. "
+            "fix: export NUMBA_CACHE_DIR=FOLDER, one that you may write to"
+        ) from error
+
+
+_folder, _stack = Path(__file__).parent, ExitStack()
+atexit.register(_stack.close)
+_compiled = kept_in()
 if _compiled:
     forget_stale(_folder, _compiled)
-with _kept_by_user():
+with _kept_somewhere():
     for _source in sorted(_folder.glob("[!_]*.py")):
         import_module(f"{__name__}.{_source.stem}")

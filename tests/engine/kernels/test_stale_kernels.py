@@ -3,9 +3,12 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from xmg.cache import XmgError
+from xmg.engine import kernels
 from xmg.engine.kernels import forget_stale
 
 
@@ -78,3 +81,37 @@ def test_kernels_stay_out_of_the_package(tmp_path, home, inside):
     kept, child, others = found.stdout.strip().split("|")
     assert kept == child and others == ""
     assert kept.startswith(str(tmp_path / "home" / "xmg" / "kernels")) == inside
+
+
+CLOSED = """
+from numba.core.caching import CacheImpl
+
+CacheImpl._locator_classes = CacheImpl._locator_classes[:1]  # neither sources nor home take any
+import xmg.engine.kernels as k, numba
+from xmg.engine.kernels import rng
+
+print(k.kept_in(), rng.child.stats.cache_path, numba.config.CACHE_DIR, sep="|")
+"""
+
+
+def test_kernels_pass_where_nobody_can_write(tmp_path):
+    """A service's user without a home, and a package that is root's."""
+    (tmp_path / "file").touch()
+    (tmp_path / "temporary").mkdir()
+    cleared = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    setting = {"XDG_CACHE_HOME": str(tmp_path / "file"), "NUMBA_DISABLE_JIT": "0"}
+    call = [sys.executable, "-c", CLOSED]
+    found = subprocess.run(
+        call, env={**cleared, **setting, "TMPDIR": str(tmp_path / "temporary")},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    kept, child, others = found.stdout.strip().split("|")
+    assert kept == str(tmp_path / "file" / "xmg" / "kernels") and others == ""
+    assert child.startswith(str(tmp_path / "temporary" / "xmg-kernels-"))
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_kernels_that_can_be_kept_nowhere_say_what_to_do(monkeypatch):
+    monkeypatch.setattr(kernels, "TemporaryDirectory", lambda **_: Path("/no/where").stat())
+    with pytest.raises(XmgError, match="fix: export NUMBA_CACHE_DIR=FOLDER"):
+        kernels._passing_folder()
