@@ -25,7 +25,7 @@ def caches(kernels: str | None) -> Iterator[Finding]:
     """Each cache in turn. kernels: where numba keeps compiled functions, if that is known."""
     yield _cache("Hugging Face hub", hub_folder(), _HUB)
     yield _cache("torch hub", torch_folder(), _TORCH)
-    yield _cache("weights", Path.home() / ".cache" / "xmg" / "weights", WEIGHTS)
+    yield _cache("weights", _expanded("~/.cache/xmg/weights"), WEIGHTS)
     yield from _named_weights()
     if kernels:
         yield _kernels(Path(kernels))
@@ -35,20 +35,25 @@ def hub_folder() -> Path:
     """Where huggingface_hub keeps models: HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME, ~/.cache."""
     own = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
     if own:
-        return Path(own).expanduser()
+        return _expanded(own)
     home = os.environ.get("HF_HOME")
-    return (Path(home).expanduser() if home else _user_cache() / "huggingface") / "hub"
+    return (_expanded(home) if home else _user_cache() / "huggingface") / "hub"
 
 
 def torch_folder() -> Path:
     """Where torchvision keeps weights: TORCH_HOME, XDG_CACHE_HOME, ~/.cache."""
     home = os.environ.get("TORCH_HOME")
-    return (Path(home).expanduser() if home else _user_cache() / "torch") / "hub" / "checkpoints"
+    return (_expanded(home) if home else _user_cache() / "torch") / "hub" / "checkpoints"
 
 
 def _user_cache() -> Path:
     given = os.environ.get("XDG_CACHE_HOME")
-    return Path(given).expanduser() if given else Path.home() / ".cache"
+    return _expanded(given or "~/.cache")
+
+
+def _expanded(path: str) -> Path:
+    """Path.expanduser raises where a service's user has no home; this leaves the ~."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
 def _named_weights() -> Iterator[Finding]:

@@ -22,7 +22,8 @@ def find_weights(name: str, file_name: str, given: Path | str | None) -> Path:
     Raises XmgError that says where it looked and what to type.
     """
     folders = [Path(os.environ[VARIABLE])] if os.environ.get(VARIABLE) else []
-    folders.append(Path.home() / ".cache" / "xmg" / "weights")
+    own = os.path.expanduser("~/.cache/xmg/weights")  # noqa: PTH111  (Path wants a home to be)
+    folders.append(Path(own))
     tried = [Path(given)] if given else [folder / file_name for folder in folders]
     for path in tried:
         if path.is_file():

@@ -37,6 +37,16 @@ def installed(extra):
     return [one.name for one in packages.wanted().groups.get(extra, [])]
 
 
+def test_a_user_without_a_home_has_caches_nowhere(tmp_path, monkeypatch):
+    """As in a container that is given any number for its user."""
+    for name in ("HOME", "XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE", "TORCH_HOME", "XMG_WEIGHTS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    found = list(caches.caches(None))
+    assert {one.status for one in found} == {"ok"}
+    assert "nothing at ~/.cache/xmg/weights yet" in [one.what for one in found]
+
+
 def test_broken_packages_become_findings(tmp_path):
     fakes = [
         ("torch", "raise OSError('libcudart.so: \\x1b[31mcannot open\\x1b[0m')"),

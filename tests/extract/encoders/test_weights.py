@@ -86,3 +86,12 @@ def test_where_weights_are_kept(tmp_path, monkeypatch):
         folder.mkdir(parents=True)
         (folder / "w.pth").touch()
         assert find_weights("net", "w.pth", None) == folder / "w.pth"
+
+
+def test_a_user_without_a_home_is_told_of_the_option(tmp_path, monkeypatch):
+    """As in a container that is given any number for its user."""
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    monkeypatch.setenv("XMG_WEIGHTS", str(tmp_path))
+    with pytest.raises(XmgError, match=f"{tmp_path}/w.pth, ~/.cache/.*\nfix: --weights FILE"):
+        find_weights("net", "w.pth", None)
