@@ -39,9 +39,18 @@ def kept_in() -> Path | None:
     where it compiles nothing."""
     with _kept_by_user():
         try:
-            here: Any = njit(cache=True)(forget_stale)  # of which nothing is compiled
+            return _place()
         except RuntimeError:
             return Path(vars(numba.config)["CACHE_DIR"] or _folder)
+
+
+def _place() -> Path | None:
+    """Where Numba as it is set keeps kernels. Raises RuntimeError where nobody can write; so too
+    for a user without a home, who would get a folder called ~, where they are at the moment."""
+    anywhere = vars(numba.config)["CACHE_DIR"] or os.access(_folder, os.W_OK)
+    if not anywhere and os.path.expanduser("~") == "~":  # noqa: PTH111  (Path refuses it)
+        raise RuntimeError("no home")
+    here: Any = njit(cache=True)(forget_stale)  # of which nothing is compiled
     return Path(here.stats.cache_path) if hasattr(here, "stats") else None
 
 
@@ -68,7 +77,7 @@ def _kept_somewhere() -> Iterator[None]:
     that goes with this process."""
     with _kept_by_user():
         try:
-            njit(cache=True)(forget_stale)
+            _place()
         except RuntimeError:
             vars(numba.config)["CACHE_DIR"] = _passing_folder()
         yield
@@ -87,9 +96,8 @@ def _passing_folder() -> str:
 
 _folder, _stack = Path(__file__).parent, ExitStack()
 atexit.register(_stack.close)
-_compiled = kept_in()
-if _compiled:
-    forget_stale(_folder, _compiled)
 with _kept_somewhere():
+    if _compiled := _place():
+        forget_stale(_folder, _compiled)
     for _source in sorted(_folder.glob("[!_]*.py")):
         import_module(f"{__name__}.{_source.stem}")

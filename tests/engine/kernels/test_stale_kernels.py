@@ -86,7 +86,7 @@ def test_kernels_stay_out_of_the_package(tmp_path, home, inside):
 CLOSED = """
 from numba.core.caching import CacheImpl
 
-CacheImpl._locator_classes = CacheImpl._locator_classes[:1]  # neither sources nor home take any
+CacheImpl._locator_classes = [CacheImpl._locator_classes[place] for place in {places}]
 import xmg.engine.kernels as k, numba
 from xmg.engine.kernels import rng
 
@@ -94,21 +94,39 @@ print(k.kept_in(), rng.child.stats.cache_path, numba.config.CACHE_DIR, sep="|")
 """
 
 
-def test_kernels_pass_where_nobody_can_write(tmp_path):
-    """A service's user without a home, and a package that is root's."""
-    (tmp_path / "file").touch()
+HOMELESS = "import os, pwd; pwd.getpwuid, os.access = {}.__getitem__, lambda *_: False"
+
+
+def closed(tmp_path, places, user="", **setting):
+    """What CLOSED says where only these places of Numba's are open. user: code ahead of it."""
     (tmp_path / "temporary").mkdir()
-    cleared = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
-    setting = {"XDG_CACHE_HOME": str(tmp_path / "file"), "NUMBA_DISABLE_JIT": "0"}
-    call = [sys.executable, "-c", CLOSED]
+    gone = ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "HOME")
+    cleared = {name: value for name, value in os.environ.items() if name not in gone}
+    setting |= {"NUMBA_DISABLE_JIT": "0", "TMPDIR": str(tmp_path / "temporary")}
     found = subprocess.run(
-        call, env={**cleared, **setting, "TMPDIR": str(tmp_path / "temporary")},
-        capture_output=True, text=True, check=True,
+        [sys.executable, "-c", f"{user}\n{CLOSED.format(places=places)}"], cwd=tmp_path,
+        env={**cleared, **setting}, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    kept, child, others = found.stdout.strip().split("|")
+    return found.stdout.strip().split("|")
+
+
+def test_kernels_pass_where_nobody_can_write(tmp_path):
+    """A service's user, and a package that is root's: neither sources nor home take any."""
+    (tmp_path / "file").touch()
+    kept, child, others = closed(tmp_path, [0], XDG_CACHE_HOME=str(tmp_path / "file"))
     assert kept == str(tmp_path / "file" / "xmg" / "kernels") and others == ""
     assert child.startswith(str(tmp_path / "temporary" / "xmg-kernels-"))
     assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_kernels_pass_where_there_is_no_home(tmp_path):
+    """Numba would make a folder called ~ in the current one."""
+    kept, child, others = closed(tmp_path, [0, 2], HOMELESS)
+    sources = Path(kernels.__file__).parent
+    assert kept == str(sources) and others == ""
+    assert not [path for path in sources.iterdir() if path.suffix == ".sha256"]
+    assert child.startswith(str(tmp_path / "temporary" / "xmg-kernels-"))
+    assert [path.name for path in tmp_path.iterdir()] == ["temporary"]
 
 
 def test_kernels_that_can_be_kept_nowhere_say_what_to_do(monkeypatch):
