@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -116,8 +117,12 @@ def _content_column(file: Path, columns: Columns, modality: Modality, names: set
     raise XmgError(
         f"{file} has no column {' or '.join(map(repr, wanted))} for {modality} content; its "
         f"columns are {', '.join(columns)}.\n"
-        f"fix: {f'--content-column {likely[0]}' if likely else f'add a column {wanted[0]}'}"
+        f"fix: {_naming(likely[0]) if likely else f'add a column {wanted[0]}'}"
     )
+
+
+def _naming(column: str) -> str:
+    return f"--content-column {shlex.quote(column)}"  # which may hold spaces
 
 
 def _own_ids(values: Sequence[str], is_path: bool) -> list[str]:

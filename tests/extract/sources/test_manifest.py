@@ -135,6 +135,9 @@ def test_no_content_column(tmp_path):
     file = write(tmp_path / "m.csv", "filepath,label\na.wav,dog\n")
     with pytest.raises(XmgError, match=r"filepath, label\.\nfix: --content-column filepath"):
         open_manifest(file, "audio")
+    file = write(tmp_path / "m.csv", "id, path\na, a.wav\n")  # as it is to be typed
+    with pytest.raises(XmgError, match=r"id,  path\.\nfix: --content-column ' path'"):
+        open_manifest(file, "audio")
 
 
 @pytest.mark.parametrize(
