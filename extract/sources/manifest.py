@@ -174,7 +174,7 @@ def _table(file: Path, lines: TextIO) -> Iterator[dict[str, str]]:
     begun = 1  # line
     try:
         with _long_fields():
-            header = next(reader, [])
+            header = next(filter(None, reader), [])  # below empty lines
             _check_header(file, header)
             begun = reader.line_num + 1
             for fields in reader:

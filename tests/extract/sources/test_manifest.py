@@ -50,6 +50,17 @@ def test_jsonl_of_texts(tmp_path):
     assert source.columns == {"extra": ["", '["é"]', ""]}
 
 
+def test_empty_lines_do_not_count(tmp_path):
+    """Above the header neither, which was said to have no fields."""
+    file = write(tmp_path / "m.csv", "\ufeff\n\nid,text\n\na,x\n\n")
+    assert list(open_manifest(file, "text").samples) == [Sample("a", "x", None)]
+    for nothing in ("\n\n", "\n\nid,text\n\n"):
+        with pytest.raises(XmgError, match="no rows below its header"):
+            open_manifest(write(file, nothing), "text")
+    with pytest.raises(XmgError, match="line 5: 3 fields, the header has 2"):
+        open_manifest(write(file, "\n\nid,text\na,x\na,x,y\n"), "text")
+
+
 def test_text_in_files(tmp_path):
     source = open_manifest(write(tmp_path / "m.csv", "path\nnotes/a.txt\n"), "text")
     assert list(source.samples) == [Sample("notes/a.txt", tmp_path / "notes/a.txt", None)]
