@@ -1,6 +1,7 @@
 """Queries of xmg retrieve: ids of a run's file, or files and texts that its encoder reads."""
 
 import os
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from xmg.cache import FeatureFile
 from xmg.cache.errors import XmgError
 from xmg.cache.names import closest
+from xmg.cli.console import hints
 from xmg.cli.raw import Loading
 
 if TYPE_CHECKING:
@@ -99,6 +101,8 @@ def _read(
         is_file = os.path.isfile(query)  # noqa: PTH113  (Path refuses long texts)
         if not is_file and not may_be_text:
             raise XmgError(_no_such(file, side, query))
+        if not is_file and _like_a_path(query):
+            hints.print(f"{query!r} is no id and no file: read as a text", markup=False)
         contents[query] = Path(query) if is_file else query
     encoder = loading.encoder(file.spec)
     with tempfile.TemporaryDirectory() as folder:
@@ -106,6 +110,10 @@ def _read(
         z = aligned.embed(side, np.arange(len(made)), made)
     shown = [_shown(content, encoder) for content in contents.values()]
     return {q: _One(z[i], shown=shown[i]) for i, q in enumerate(contents)}
+
+
+def _like_a_path(query: str) -> bool:
+    return "/" in query or re.search(r"\.\w{2,5}$", query) is not None
 
 
 def _no_such(file: FeatureFile, side: str, query: str) -> str:

@@ -97,6 +97,14 @@ def test_tables(xmg, run, monkeypatch):
     assert "meta-training read 60 of them" in out  # 5 concepts of 12 rows
 
 
+@pytest.mark.parametrize(
+    ("query", "hinted"), [("row 3 dog.jpg", True), ("row 3 a/b", True), ("row 3", False)]
+)
+def test_a_text_that_looks_like_a_file_is_said_to_be_a_text(xmg, run, words, query, hinted):
+    status, _, err = xmg("retrieve", run, query, "--from", "source")
+    assert status == 0 and ("is no id and no file: read as a text" in err) == hinted
+
+
 def test_texts_and_files_are_encoded(xmg, run, words, tmp_path):
     (tmp_path / "q.txt").write_text("row 7")
     found = answers(xmg, run, "row 3", tmp_path / "q.txt", "id00003", "--from", "source",
