@@ -174,7 +174,8 @@ def _trial(validation: MetaValidation, config: Config) -> _Trial:
     if len(classes) < _LEAST_CLASSES:
         raise XmgError(
             f"{len(classes)} classes are held out for meta-validation, and an interval over "
-            f"classes takes {_LEAST_CLASSES}. fix: give the split more classes"
+            f"classes takes {_LEAST_CLASSES}. fix: --n-way {_LEAST_CLASSES} "
+            "with strong pairs; with concepts, more classes outside them or under validation"
         )
     tasks = curve_tasks(validation, config)
     return _Trial(tasks, class_numbers_of(next(iter(tasks.values())), classes), config)

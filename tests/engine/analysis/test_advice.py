@@ -122,7 +122,7 @@ def test_the_simplest_row_that_no_other_is_clearly_better_than(found):
 
 def test_refusals(helping, tmp_path):
     few = synthetic.write_pair(tmp_path, n_classes=10, per_class=20)
-    with pytest.raises(XmgError, match=r"2 classes are held out.*fix:"):
+    with pytest.raises(XmgError, match=r"2 classes are held out.*fix: --n-way 3"):
         advise(synthetic.config_of(*few, n_way=2, **SETTINGS))
     with pytest.raises(XmgError, match=r"(?s)meta-validation needs 104.*fix:"):
         advise(synthetic.config_of(*helping, shots=(100,)))
