@@ -60,7 +60,13 @@ def _page(
     if (folder / CONFIG).is_file():
         show = shower(folder, source_data, target_data, allow_outside)
         with progress_bar(f"report {folder.name}") as update:
-            return run_page(folder, shots, show, update)
+
+            def told(done: int, total: int) -> None:
+                update(done, total)
+                if done == total:  # what follows takes longer than what was counted
+                    hints.print("measured; now confusions, retrieval and the map")
+
+            return run_page(folder, shots, show, told)
     if shots or source_data or target_data:
         raise XmgError(
             f"{folder} is not a run folder (no {CONFIG}), and --shots and data are those of a run. "

@@ -28,6 +28,7 @@ def made(xmg, run, *words):
     status, out, err = xmg("report", run, *words, "-o", run.parent / "page.html", "--overwrite")
     assert status == 0, err
     assert out.strip() == str(run.parent / "page.html")
+    assert err.count("now confusions, retrieval and the map") == 1
     return (run.parent / "page.html").read_text("utf-8")
 
 
