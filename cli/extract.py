@@ -61,12 +61,12 @@ def extract(
     pooling: Annotated[
         str | None,
         typer.Option(
-            help="Transformers: mean, cls, pooler or none (sequences); or mean,cls.",
+            help="bert, hf:MODEL: mean, cls, pooler or none (sequences); or mean,cls.",
             autocompletion=of("mean", "cls", "pooler", "none"),
         ),
     ] = None,
     layers: Annotated[
-        str | None, typer.Option(help="Transformers: blocks to read, such as 6,12.")
+        str | None, typer.Option(help="bert, hf:MODEL: blocks to read, such as 6,12.")
     ] = None,
     modality: Annotated[
         str | None,
