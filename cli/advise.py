@@ -34,12 +34,17 @@ def advise(
         Path | None, typer.Option(help="Weak pairs (TOML); without it equal ids are pairs.")
     ] = None,
     sets: Annotated[
-        str | None, typer.Option(help="Strong pairs form sets by source label, or each by id.")
+        str | None,
+        typer.Option(
+            help="Sets of strong pairs: label (default, the source's) or id (each its own)."
+        ),
     ] = None,
-    shots: Annotated[str | None, typer.Option(help="Labels per class, such as 1,5,10.")] = None,
-    n_way: Annotated[int | None, typer.Option(help="Classes of a task.")] = None,
-    n_query: Annotated[int | None, typer.Option(help="Queries per class.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The only source of randomness.")] = None,
+    shots: Annotated[str | None, typer.Option(help="Labels per class; default 1,5,10.")] = None,
+    n_way: Annotated[int | None, typer.Option(help="Classes of a task; default 5.")] = None,
+    n_query: Annotated[int | None, typer.Option(help="Queries per class; default 10.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="The only source of randomness; default 0.")
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="Any further settings (TOML); options above win.")
     ] = None,

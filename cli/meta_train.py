@@ -33,21 +33,24 @@ def meta_train(
     sets: Annotated[
         str | None,
         typer.Option(
-            help="Sets of strong pairs: by source label, each by id, or by clusters.",
+            help="Of strong pairs: label (default, the source's), id (each its own) or clusters.",
             autocompletion=of("label", "id", "clusters"),
         ),
     ] = None,
     system: Annotated[
         str | None,
         typer.Option(
-            help="CROMA, or another system that xmg ablate trains.", autocompletion=of(*SYSTEMS)
+            help="croma (default), oracle or another that xmg ablate trains: docs/ablation.md.",
+            autocompletion=of(*SYSTEMS),
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="The only source of randomness.")] = None,
-    n_way: Annotated[int | None, typer.Option(help="Classes of a task.")] = None,
-    n_query: Annotated[int | None, typer.Option(help="Queries per class.")] = None,
-    shots: Annotated[str | None, typer.Option(help="Labels per class, such as 1,5,10.")] = None,
-    iterations: Annotated[int | None, typer.Option(help="Meta-iterations.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="The only source of randomness; default 0.")
+    ] = None,
+    n_way: Annotated[int | None, typer.Option(help="Classes of a task; default 5.")] = None,
+    n_query: Annotated[int | None, typer.Option(help="Queries per class; default 10.")] = None,
+    shots: Annotated[str | None, typer.Option(help="Labels per class; default 1,5,10.")] = None,
+    iterations: Annotated[int | None, typer.Option(help="Meta-iterations; default 300.")] = None,
     config: Annotated[
         Path | None, typer.Option(help="Any further settings (TOML); options above win.")
     ] = None,
