@@ -132,13 +132,14 @@ def _few_mistakes(tuning: "Tuning", coverage: float) -> None:
     """Say what probabilities and possible labels rest on where held-out classes hardly err."""
     from xmg.engine.predict.calibration import least_mistakes
 
-    if tuning.accuracy < _CEILING:
-        return
     most = 1 - least_mistakes(tuning.n_classes)
+    all_possible = tuning.threshold(coverage) >= 1
+    if tuning.accuracy < _CEILING and not (all_possible and tuning.accuracy > most):
+        return
     wide = f"; at {coverage:.0%} every label is possible, so try a lower --coverage"
     hints.print(
         f"probabilities and possible labels rest on few mistakes: {tuning.n_classes} classes, even "
-        f"without one, vouch for {most:.0%}{wide if tuning.threshold(coverage) >= 1 else ''}"
+        f"without one, vouch for {most:.0%}{wide if all_possible else ''}"
     )
 
 
