@@ -12,8 +12,9 @@ from xmg.engine.data.serving import too_small
 from xmg.engine.evaluate import Progress, Result, evaluate
 from xmg.engine.manifest import check_manifest
 from xmg.engine.methods.system import learner
-from xmg.engine.run import BEST, State, load_config, load_state
+from xmg.engine.run import BEST, CONFIG, State, load_config, load_state
 from xmg.engine.systems import CLOSED_FORM, TRAINED
+from xmg.engine.training.phases import head_of
 
 WITHOUT_PAIRS = ("pre-training", "class-mean", "class-mean-whitened")  # what the pairs are worth
 
@@ -58,7 +59,20 @@ def open_run(run: Path, shots: Sequence[int] | None = None) -> tuple[Config, Pro
             most = int(part.target.sizes.min()) - config.n_query
             raise XmgError(f"{lacking} (shots + queries). fix: lower --shots to {most} at most")
     check_manifest(run, problem, config, shots)
-    return config, problem, load_state(run / BEST)
+    state = load_state(run / BEST)
+    _check_head(run, config, state)
+    return config, problem, state
+
+
+def _check_head(run: Path, config: Config, state: State) -> None:
+    """Raise XmgError where settings were edited since: they name another head than was trained."""
+    wanted = set(head_of(config, "target").learns("target"))
+    own = {name for name in state.theta if name.startswith("target.")} - {"target.start"}
+    if not own <= wanted <= state.theta.keys():
+        raise XmgError(
+            f"{run / CONFIG} names another head than {BEST} holds. "
+            "fix: undo what was edited there, or train a new run in another folder"
+        )
 
 
 def check_poolable(runs: Sequence[Path]) -> None:

@@ -1,6 +1,8 @@
 """The estimator keeps scikit-learn's rules, and answers what the engine's learner answers."""
 
+import json
 import pickle
+import shutil
 
 import numpy as np
 import numpy.testing as npt
@@ -13,6 +15,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import xmg
 from xmg.cache import XmgError
+from xmg.engine import meta_test
 from xmg.engine.data.tasks import test_tasks as frozen_tasks
 from xmg.engine.learner import Setting, adapt, logits_of
 from xmg.engine.meta_test import open_run
@@ -238,6 +241,22 @@ def test_what_is_refused(model, task, tmp_path):
             one.predict_sets(query, wrong)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         xmg.nothing  # noqa: B018
+
+
+def test_an_edited_head_is_refused(run, tmp_path):
+    """What is not there was a KeyError, and what is there beyond was passed over."""
+    shutil.copytree(run, tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    settings = json.loads(path.read_text())
+    for edit in ({"head": "mlp"}, {"bias": True}):
+        path.write_text(json.dumps({**settings, **edit}))
+        with pytest.raises(XmgError, match=r"config\.json names another head .* fix: undo"):
+            xmg.load(tmp_path / "run")
+    path.write_text(json.dumps(settings))
+    config, _, state = open_run(tmp_path / "run")
+    state.theta["target.up"] = state.theta["target"]
+    with pytest.raises(XmgError, match="another head"):
+        meta_test._check_head(run, config, state)
 
 
 def test_sequences_are_checked():
