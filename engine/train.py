@@ -13,7 +13,7 @@ from xmg.cache import XmgError
 from xmg.cache.ranks import Ranks
 from xmg.cache.writing import disk
 from xmg.cache.writing.lock import locked
-from xmg.engine.compute import flushed_denormals
+from xmg.engine.compute import flushed_denormals, one_blas_thread, one_thread_each
 from xmg.engine.config import Config
 from xmg.engine.data.problem import Problem, open_problem
 from xmg.engine.data.room import check_room
@@ -76,6 +76,8 @@ def meta_train(config: Config, run: Path, progress: Progress | None = None) -> S
         return load_state(run / BEST)
 
 
+@one_thread_each(1)
+@one_blas_thread()
 def _prepare(
     run: Path,
     problem: Problem,
@@ -84,7 +86,11 @@ def _prepare(
     config: Config,
     held: ExitStack,
 ) -> None:
-    """See to it that the folder is ours and holds a state to go on from, and what it belongs to."""
+    """See to it that the folder is ours and holds a state to go on from, and what it belongs to.
+
+    On one thread, as the loop that follows: a product rounds by the number of threads that share
+    it, and in hundreds of steps its last digit grows until another checkpoint is best.
+    """
     new = not has_checkpoint(run)
     manifest = make_manifest(problem, config) if new else ""
     state = _begin(TRAINED[config.system], view, tasks, config) if new else None

@@ -103,6 +103,16 @@ def test_threads_do_not_change_a_run(tmp_path, files, set_torch_threads, n_threa
         assert torch.equal(value, states[1].theta[name])
 
 
+def test_threads_do_not_change_a_start(tmp_path, set_torch_threads):
+    """Of more directions than sets, whose fits threads would share."""
+    files = synthetic.write_pair(tmp_path, n_classes=10, per_class=50, latent=300, dim=300)
+    config = config_of(files, iterations=1)
+    for n_threads in (1, 2):
+        set_torch_threads(n_threads)
+        meta_train(config, tmp_path / str(n_threads))
+    assert (tmp_path / "1" / LAST).read_bytes() == (tmp_path / "2" / LAST).read_bytes()
+
+
 def test_a_batch_of_tasks_is_of_their_own_numbers(tmp_path, files):
     """Two tasks an update are not one task twice."""
     for n in (1, 2):
