@@ -8,7 +8,6 @@ from torch import Tensor
 from xmg.engine.model.set_statistics import Pair
 
 _SURE = 0.99  # no direction is trusted beyond
-_TIE = 1e-8  # far above rounding, far below what rows say
 
 
 class CCA(NamedTuple):
@@ -85,12 +84,17 @@ def procrustes(a: Tensor, b: Tensor) -> Tensor:
 
     Rows may span fewer directions than there are, and what R does with the others, rounding would
     decide, another way with each number of threads. Of the nearest rotations this is the one
-    nearest to the identity, to about 1e-6.
+    nearest to the identity.
     """
-    product = a.T @ b
-    tie = _TIE * product.norm() * torch.eye(*product.shape, dtype=product.dtype)
-    u, _, vh = torch.linalg.svd(product + tie, full_matrices=False)
-    rotation: Tensor = u @ vh
+    u, c, vh = torch.linalg.svd(a.T @ b, full_matrices=False)
+    n = n_spanned(c)
+    u, vh = u[:, :n], vh[:n]
+    others = torch.eye(len(u), vh.shape[1], dtype=u.dtype)
+    others = others - u @ (u.T @ others)
+    others = others - (others @ vh.T) @ vh
+    left, _, right = torch.linalg.svd(others, full_matrices=False)
+    n_others = min(others.shape) - n
+    rotation: Tensor = u @ vh + left[:, :n_others] @ right[:n_others]
     return rotation
 
 
