@@ -5,7 +5,7 @@ that gives freed memory back has to fetch it again for each gradient.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from multiprocessing import get_context
@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
+from unittest.mock import patch
 
 import loops
 import machine
@@ -115,7 +116,7 @@ def _started(name: str, size: Size, k_shot: int, folder: Path) -> Iterator[Conne
     """A contestant's process, which runs a round for whatever is sent to it."""
     here, there = get_context("spawn").Pipe()
     process = get_context("spawn").Process(target=_serve, args=(there, name, size, k_shot, folder))
-    with _environment(machine.KEEP if name == KEPT else {}):
+    with patch.dict(os.environ, machine.KEEP if name == KEPT else {}):
         process.start()
     there.close()
     try:
@@ -141,14 +142,3 @@ def _serve(link: Connection, name: str, size: Size, k_shot: int, folder: Path) -
             except EOFError:
                 return
             link.send(machine.rate(lambda episode: run(theta, episode), data, size.turn))
-
-
-@contextmanager
-def _environment(more: Mapping[str, str]) -> Iterator[None]:
-    """What a process that starts inside the block finds in its environment."""
-    os.environ.update(more)
-    try:
-        yield
-    finally:
-        for name in more:
-            del os.environ[name]
