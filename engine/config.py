@@ -130,6 +130,11 @@ class Config(BaseModel):
         """Rows of each class in T_s: FOMAML has as many queries as shots."""
         return self.k_shot * (2 if self.meta_gradient == "fomaml" else 1)
 
+    @property
+    def n_selection(self) -> int:
+        """Tasks that settings of meta-test are chosen by, the meta-validation tasks among them."""
+        return 2 * self.n_validation
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         heads = {self.source_head or self.head, self.target_head or self.head}

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from xmg.engine.compute import flushed_denormals, one_blas_thread
 from xmg.engine.config import Config
-from xmg.engine.data.tasks import Tasks, test_tasks, validation_tasks
+from xmg.engine.data.tasks import Tasks, selection_tasks, test_tasks
 from xmg.engine.data.views import MetaTest, MetaValidation
 from xmg.engine.learner import Classifier, Learner, accuracies
 
@@ -61,7 +61,7 @@ def evaluate(
     progress(done, total) is called after each result.
     """
     results: list[Result] = []
-    seen, unseen = validation_tasks(validation, config, shots), test_tasks(test, config, shots)
+    seen, unseen = selection_tasks(validation, config, shots), test_tasks(test, config, shots)
     for name, candidates in systems.items():
         for k in shots:
             i, setting = select(candidates, seen[k], config.tau)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
+from itertools import chain
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -47,7 +47,7 @@ class Setting(NamedTuple):
 CLASS_MEANS = Setting("class-means", 0.0, 0)  # nearest class mean, no step at all
 RATES = (1e-3, 1e-2)
 STEPS = 20
-STRENGTHS = (10.0, 100.0, 1.0, 1000.0)  # C of logistic regression, the likeliest first
+STRENGTH = 10.0  # C of logistic regression
 OWN = (4.0, 2.0, 1.0, 0.5, 0.0)  # leaning on them is plainest: alignment has to show its worth
 _CHUNK = 40  # tasks whose moved heads are held at once; bounds memory
 _ROWS = 512  # embedded at once; bounds memory where they are sequences
@@ -85,13 +85,11 @@ def settings_of(learner: Learner) -> list[Setting]:
     starts: tuple[Start, ...] = (
         ("class-means", "meta") if "phi" in learner.theta else ("class-means",)
     )
-    weights = OWN if learner.own else (0.0,)
-    logistic = product((4.0, 1.0), STRENGTHS[:2]) if learner.own else product((0.0,), STRENGTHS)
-    return [
-        *(CLASS_MEANS._replace(own=a) for a in weights),
-        *(Setting(s, r, STEPS) for s in starts for r in RATES),
-        *(Setting("logistic", c, 0, a) for a, c in logistic),
+    beside = [
+        (CLASS_MEANS._replace(own=a), Setting("logistic", STRENGTH, 0, a))
+        for a in (OWN if learner.own else (0.0,))
     ]
+    return [*chain(*beside), *(Setting(s, r, STEPS) for s in starts for r in RATES)]
 
 
 def accuracies(classifier: Classifier, tasks: Tasks, settings: Sequence[Any], tau: float) -> Tensor:

@@ -15,7 +15,7 @@ from xmg.engine.analysis.retrieval import Aligned, open_aligned, search
 from xmg.engine.compute import flushed_denormals
 from xmg.engine.data.problem import strong_pairs
 from xmg.engine.data.streams import Stream, generator
-from xmg.engine.data.tasks import Tasks, test_tasks, validation_tasks
+from xmg.engine.data.tasks import Tasks, selection_tasks, test_tasks
 from xmg.engine.evaluate import select
 from xmg.engine.learner import Setting, logits_of
 from xmg.engine.methods.system import learner
@@ -120,7 +120,7 @@ def _predict(aligned: Aligned, tasks: Tasks, shots: int) -> tuple[Setting, Tenso
     """The setting that meta-validation chooses, and probabilities (E, n_way * q, n_way)."""
     config = aligned.config
     classifier = learner(aligned.theta, aligned.fronts, config)
-    seen = validation_tasks(aligned.problem.validation, config, [shots])[shots]
+    seen = selection_tasks(aligned.problem.validation, config, [shots])[shots]
     setting: Setting = select([classifier], seen, config.tau)[1]
     scores = classifier.scores(tasks, [setting], config.tau)[0]
     return setting, logits_of(scores, setting, config.tau).softmax(-1)

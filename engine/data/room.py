@@ -69,7 +69,7 @@ def needed(config: Config, dims: Sequence[int]) -> int:
     embedded = (2 * pairs + negatives) * config.width
     held = config.meta_batch * _AHEAD * rows + _EMBEDDED * embedded + _COPIES * weights
     a_task = config.n_way * sum(k + config.n_query for k in config.shots)
-    n_tasks = config.n_tasks * config.n_repeats + config.n_validation
+    n_tasks = config.n_tasks * config.n_repeats + config.n_selection
     return _FLOAT * held + _EPISODE * a_task * n_tasks
 
 

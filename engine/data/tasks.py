@@ -63,6 +63,12 @@ def validation_tasks(
     return {k: _draw(part.target, key, config, k, config.n_validation) for k in shots}
 
 
+def selection_tasks(part: MetaValidation, config: Config, shots: Sequence[int]) -> dict[int, Tasks]:
+    """The same tasks, and as many again that no checkpoint was chosen by: settings are."""
+    wider = config.model_copy(update={"n_validation": config.n_selection})
+    return validation_tasks(part, wider, shots)
+
+
 def class_sets(part: MetaTest, config: Config) -> Rows:
     """Draw the classes of the fixed meta-test tasks, (n_tasks, n_way) numbers in the pool."""
     key = key_of(config.seed, Stream.TEST_CLASSES)

@@ -166,7 +166,7 @@ def _tasks(model: Model, n_way: int, k_shot: int, n_tasks: int) -> tuple[Tasks, 
         update={
             "n_way": n_way, "n_query": n_query, "label_noise": 0.0,
             "shots": config.shots if alike else (k,),
-            "n_validation": config.n_validation + n_tasks,
+            "n_validation": config.n_selection + n_tasks,
         }
     )  # fmt: skip
     while True:
@@ -178,7 +178,7 @@ def _tasks(model: Model, n_way: int, k_shot: int, n_tasks: int) -> tuple[Tasks, 
                 raise
             k = k if max(sized.shots) > k else k // 2
             sized = sized.model_copy(update={"shots": (k,)})
-    first = config.n_validation
+    first = config.n_selection
     return _part(whole, slice(None, first)), _part(whole, slice(first, None))
 
 

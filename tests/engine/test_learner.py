@@ -283,6 +283,6 @@ def test_own_features_are_among_the_settings():
     beside = settings_of(replace(learner, own=learner.front))
     weights = {s.own for s in beside}
     assert weights == {0.0, 0.5, 1.0, 2.0, 4.0}
-    assert len(beside) == 13  # as many as the protocol grants
-    assert {s.own for s in beside if s.start == "logistic"} == {4.0, 1.0}
+    assert len(beside) == 14  # as many as the protocol grants
+    assert {s.own for s in beside if s.start == "logistic"} == weights
     assert {s.own for s in settings_of(learner)} == {0.0}

@@ -11,7 +11,7 @@ from xmg.engine.data.episodes import draw_class_sets, draw_pairs, draw_tasks
 from xmg.engine.data.pool import pool_of
 from xmg.engine.data.problem import open_problem
 from xmg.engine.data.streams import Stream, key_of
-from xmg.engine.data.tasks import class_sets, validation_tasks
+from xmg.engine.data.tasks import class_sets, selection_tasks, validation_tasks
 from xmg.engine.data.tasks import test_tasks as frozen_tasks
 from xmg.engine.data.views import MetaTest, MetaValidation
 
@@ -155,3 +155,13 @@ def test_digests_tell_episodes_apart(files):
         draw_class_sets(problem.test.target, key, 5, 3)[:2],
         draw_class_sets(problem.test.target, key, 2, 3),
     )
+
+
+def test_settings_are_chosen_on_validation_tasks_and_as_many_fresh_ones(files):
+    config = config_of(files, n_validation=6)
+    part = open_problem(config).validation
+    seen, chosen = validation_tasks(part, config, [3])[3], selection_tasks(part, config, [3])[3]
+    assert len(chosen.support) == 12
+    npt.assert_array_equal(chosen.support[:6], seen.support)
+    npt.assert_array_equal(chosen.query[:6], seen.query)
+    assert not (chosen.support[6:, None] == seen.support).all((2, 3)).any()

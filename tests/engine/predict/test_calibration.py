@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmg.engine.data.pool import Pool
+from xmg.engine.data.tasks import selection_tasks
 from xmg.engine.data.tasks import test_tasks as frozen_tasks
-from xmg.engine.data.tasks import validation_tasks
 from xmg.engine.evaluate import select
 from xmg.engine.learner import CLASS_MEANS
 from xmg.engine.meta_test import open_run
@@ -110,7 +110,7 @@ def test_the_accuracy_to_expect_is_that_of_the_test_classes(run, model):
 def test_the_setting_is_what_evaluate_chooses(run, model):
     config, problem, _ = open_run(run)
     for k in config.shots:
-        tasks = validation_tasks(problem.validation, config, [k])[k]
+        tasks = selection_tasks(problem.validation, config, [k])[k]
         assert tune(model, 3, k).setting == select([model.learner], tasks, config.tau)[1]
         chosen, calibrating = _tasks(model, 3, k, 50)
         npt.assert_array_equal(chosen.support, tasks.support)
