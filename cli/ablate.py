@@ -29,6 +29,7 @@ def ablate(
     source: Annotated[Path | None, typer.Option(help="In place of the spec's source.")] = None,
     target: Annotated[Path | None, typer.Option(help="In place of the spec's target.")] = None,
     concepts: Annotated[Path | None, typer.Option(help="In place of the spec's.")] = None,
+    pairs: Annotated[Path | None, typer.Option(help="In place of the spec's.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="In place of the spec's.")] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes.")] = 1,
     shipped: Annotated[bool, typer.Option("--list", help="List the shipped specs.")] = False,
@@ -62,8 +63,12 @@ def ablate(
         source=source,
         target=target,
         concepts=concepts,
+        pairs=pairs,
         seeds=seeds,
     )
+    for side, file in (("source", chosen.source), ("target", chosen.target)):
+        if not file.exists():
+            raise XmgError(f"the spec's {side}, {file}, is not there. fix: --{side} FEATURES.h5")
     cells = cells_of(chosen)
     for reason in check(cells).values():
         hints.print(f"the data cannot serve {reason}\nother rows are run", markup=False)

@@ -33,6 +33,9 @@ def advise(
     concepts: Annotated[
         Path | None, typer.Option(help="Weak pairs (TOML); without it equal ids are pairs.")
     ] = None,
+    pairs: Annotated[
+        Path | None, typer.Option(help="Strong pairs where ids differ (CSV, as xmg pair writes).")
+    ] = None,
     sets: Annotated[
         str | None,
         typer.Option(
@@ -61,6 +64,7 @@ def advise(
 
     options = {
         "concepts": concepts,
+        "pairs": pairs,
         "sets": sets,
         "shots": parse_shots(shots),
         "n_way": n_way,
@@ -115,7 +119,7 @@ def _training(config: "Config", file: Path | None) -> str:
     """The command that meta-trains with the settings of a config."""
     words = ["xmg", "meta-train", str(config.source), str(config.target), "--run", "RUN"]
     given = {name: getattr(config, name) for name in ("n_way", "n_query", "seed")}
-    given |= {"shots": ",".join(map(str, config.shots)), "config": file}
+    given |= {"shots": ",".join(map(str, config.shots)), "config": file, "pairs": config.pairs}
     given |= {"concepts": config.concepts} if config.concepts else {"sets": config.sets}
     for name, value in given.items():
         words += [f"--{name.replace('_', '-')}", str(value)] if value is not None else []

@@ -35,7 +35,10 @@ def verdict(runs: Sequence[Path], results: "Sequence[Sequence[Result]]") -> Iter
     found = list(_compared(results))
     yield from (line for _, line in found)
     if not all(above for above, _ in found):
-        yield "where it is not above, use that row, or see xmg advise"
+        yield (
+            "where it is not above, the pairs have not shown their worth (xmg advise); xmg predict "
+            "leans on the target's own features as far as held-out classes ask for it"
+        )
     n_splits = len({(*held_out(run, "validation"), *held_out(run, "test")) for run in runs})
     splits = "one class split" if n_splits == 1 else f"{n_splits} class splits"
     yield (

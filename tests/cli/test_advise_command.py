@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import synthetic
 
+from xmg.cache import FeatureFile, decode
 from xmg.cli.advice_text import _worth
 from xmg.cli.advise import next_step
 from xmg.cli.main import app
@@ -82,6 +83,20 @@ def test_a_row_that_is_no_model_names_the_run_that_is(found, files, monkeypatch,
     monkeypatch.setattr(type(found), "system", property(lambda _: system))
     said = next_step(found, config_of(files), files[2])
     assert f"xmg predict and xmg export take a run, not this row: {train}\n" in said
+
+
+def test_a_table_of_pairs(xmg, files, found, tmp_path):
+    """All pairs of equal ids, listed: the same figures, and the command for the run names them."""
+    ids = [decode(FeatureFile(path).ids[:]) for path in files[:2]]
+    rows = "".join(f"{a},{b}\n" for a, b in zip(*ids, strict=True))
+    (tmp_path / "pairs.csv").write_text(f"source_id,target_id\n{rows}")
+    options = ("--pairs", tmp_path / "pairs.csv", "--config", files[2], "--json")
+    status, out, err = xmg("advise", *files[:2], *WORDS, *options)
+    assert status == 0, err
+    said = json.loads(out)
+    assert said["likeness"]["cka"]["value"] == pytest.approx(found.likeness.cka.value)
+    assert said["gains"][0]["aligned"] == pytest.approx(found.gains[0].aligned)
+    assert f"--pairs {tmp_path / 'pairs.csv'}" in said["next"]
 
 
 def test_worths_have_one_format():

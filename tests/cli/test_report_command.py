@@ -147,6 +147,13 @@ def test_an_ablation(xmg, tmp_path):
     assert len(page.all("svg")) == 1
 
 
+def test_an_ablation_whose_files_are_elsewhere_says_which_option_names_them(xmg, tmp_path):
+    source, _ = synthetic.write_pair(tmp_path, n_classes=3, per_class=2, latent=4, dim=6)
+    status, _, err = xmg("ablate", "text-to-speech", "--source", source.path)
+    assert status == 1
+    assert "the spec's target, speech.h5, is not there. fix: --target FEATURES.h5" in err
+
+
 def test_the_tables_of_an_ablation_steer_no_terminal(tmp_path, capsys):
     """Labels are a spec's, which may come from a stranger."""
     (tmp_path / "tables.md").write_text("| x\x1b[2J | 1 ± 2 |\n", "utf-8")
