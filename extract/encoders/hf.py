@@ -7,7 +7,7 @@ from transformers import AutoConfig, AutoModel
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 from xmg.cache import XmgError
-from xmg.extract.encoders.huggingface import loading, source_of
+from xmg.extract.encoders.huggingface import loading, pretrained, source_of
 from xmg.extract.types import Encoder, Modality
 
 _READS: Final[dict[str, Modality]] = {
@@ -40,7 +40,7 @@ def load(
     """
     source = source_of(name, weights)
     with loading(source):
-        config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
+        config = pretrained(AutoConfig, source, trust_remote_code=trust_remote_code)
     if modality not in (None, *get_args(Modality)):
         raise XmgError(f"there is no modality {modality!r}. fix: image, text or audio")
     parts = _parts(config)

@@ -37,8 +37,8 @@ def load_model(kind: Any, source: str, trust_remote_code: bool = False) -> Any:
     model cannot be had, or its file lacks other tensors: those would be random.
     """
     with loading(source):
-        model, report = kind.from_pretrained(
-            source, trust_remote_code=trust_remote_code, output_loading_info=True
+        model, report = pretrained(
+            kind, source, trust_remote_code=trust_remote_code, output_loading_info=True
         )
     missing = sorted(report["missing_keys"])
     if missing and all(name.startswith("pooler.") for name in missing):
@@ -60,9 +60,20 @@ def load_whole(
     """
     source = source_of(name, weights)
     with loading(source):
-        prepares = reader.from_pretrained(source, trust_remote_code=trust_remote_code)
+        prepares = pretrained(reader, source, trust_remote_code=trust_remote_code)
     model = load_model(kind, source, trust_remote_code)
     return prepares, model.get_encoder() if model.config.is_encoder_decoder else model
+
+
+def pretrained(kind: Any, source: str, **options: Any) -> Any:
+    """Return kind.from_pretrained of the copy that this machine has, or else of the Hub.
+
+    A copy is of one revision, and a node without a network would wait a minute for each file of it.
+    """
+    try:
+        return kind.from_pretrained(source, local_files_only=True, **options)
+    except (OSError, ValueError):  # there is none, or a part of one
+        return kind.from_pretrained(source, **options)
 
 
 @contextmanager

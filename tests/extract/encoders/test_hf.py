@@ -98,6 +98,27 @@ def test_vit(tmp_path, photos, pooling):
     np.testing.assert_allclose(found, [expected(o) for o in outputs], rtol=1e-4, atol=1e-5)
 
 
+def test_a_copy_of_the_hub_serves_without_a_network(tmp_path, photos, monkeypatch):
+    """As huggingface_hub lays models out: snapshots by commit, and what `main` was last."""
+    torch.manual_seed(0)
+    model = ViTModel(ViTConfig(**SMALL, image_size=32, patch_size=8)).eval()
+    kept = tmp_path / "models--someone--tiny"
+    saved(kept / "snapshots" / ("a" * 40), model, ViTImageProcessor(size=PIXELS))
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text("a" * 40)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    asked = []
+    monkeypatch.setattr(
+        "huggingface_hub.file_download.get_hf_file_metadata", lambda url, **_: asked.append(url)
+    )
+    encoder = load_encoder("hf:someone/tiny", device="cpu")
+    expected = [
+        o.pooler_output[0] for o in one_by_one(model, ViTImageProcessor(size=PIXELS), photos)
+    ]
+    np.testing.assert_allclose(encoded(encoder, photos), expected, rtol=1e-4, atol=1e-5)
+    assert not asked
+
+
 def test_a_pooler_that_was_not_trained_is_left_out(tmp_path, photos):
     """The file holds none, so transformers would make up a random one."""
     torch.manual_seed(0)
