@@ -59,7 +59,6 @@ class Raw:
         from xmg.extract.spec import make_job
 
         path = self.out.with_name(f"{self.out.name}.features") / f"{name}-{data.resolve().stem}.h5"
-        path.parent.mkdir(parents=True, exist_ok=True)
         job = make_job(data=data, encoder=self.loading.name or self.spec.encoder, out=path)
         try:
             encode(job, self._encoder, "update", False)

@@ -209,6 +209,8 @@ def test_what_is_refused(xmg, folder, tmp_path, words, message):
     status, _, err = xmg("predict", *paths, *words[3:], "-o", tmp_path / "a.csv")
     assert status == 1 and message in err
     assert not (tmp_path / "a.csv").exists()
+    folders = [path for path in tmp_path.rglob("*") if path.is_dir()]
+    assert all(any(path.iterdir()) for path in folders)  # none is left empty
 
 
 def test_more_classes_than_were_held_out_are_pointed_out(xmg, folder, tmp_path):
