@@ -47,7 +47,7 @@ class Setting(NamedTuple):
 CLASS_MEANS = Setting("class-means", 0.0, 0)  # nearest class mean, no step at all
 RATES = (1e-3, 1e-2)
 STEPS = 20
-STRENGTH = 10.0  # C of logistic regression
+STRENGTHS = (10.0, 100.0, 1.0, 1000.0)  # C of logistic regression, the likeliest first
 OWN = (4.0, 2.0, 1.0, 0.5, 0.0)  # leaning on them is plainest: alignment has to show its worth
 _CHUNK = 40  # tasks whose moved heads are held at once; bounds memory
 _ROWS = 512  # embedded at once; bounds memory where they are sequences
@@ -85,11 +85,12 @@ def settings_of(learner: Learner) -> list[Setting]:
     starts: tuple[Start, ...] = (
         ("class-means", "meta") if "phi" in learner.theta else ("class-means",)
     )
-    beside = [
-        (CLASS_MEANS._replace(own=a), Setting("logistic", STRENGTH, 0, a))
-        for a in (OWN if learner.own else (0.0,))
+    weights, strengths = (OWN, STRENGTHS[:1]) if learner.own else ((0.0,), STRENGTHS)
+    unmoved = [
+        (CLASS_MEANS._replace(own=a), *(Setting("logistic", c, 0, a) for c in strengths))
+        for a in weights
     ]
-    return [*chain(*beside), *(Setting(s, r, STEPS) for s in starts for r in RATES)]
+    return [*chain(*unmoved), *(Setting(s, r, STEPS) for s in starts for r in RATES)]
 
 
 def accuracies(classifier: Classifier, tasks: Tasks, settings: Sequence[Any], tau: float) -> Tensor:

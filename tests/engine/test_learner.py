@@ -285,4 +285,6 @@ def test_own_features_are_among_the_settings():
     assert weights == {0.0, 0.5, 1.0, 2.0, 4.0}
     assert len(beside) == 14  # as many as the protocol grants
     assert {s.own for s in beside if s.start == "logistic"} == weights
-    assert {s.own for s in settings_of(learner)} == {0.0}
+    alone = settings_of(learner)
+    assert {s.own for s in alone} == {0.0}
+    assert {s.rate for s in alone if s.start == "logistic"} == {1.0, 10.0, 100.0, 1000.0}
