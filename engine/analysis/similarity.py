@@ -78,7 +78,7 @@ def likeness(train: MetaTrain, config: Config) -> Likeness:
     )
 
 
-def mutual_knn(x: Array, y: Array, k: int) -> float:
+def mutual_knn_of(x: Array, y: Array, k: int) -> Permuted:
     """Mutual k-nearest-neighbour overlap in [0, 1] of rows x (n, d) and y (n, d'), k < n:
 
         1/n sum_i |N_k(x_i) & N_k(y_i)| / k
@@ -86,11 +86,6 @@ def mutual_knn(x: Array, y: Array, k: int) -> float:
     with N_k the k nearest others by cosine (Huh, Cheung, Wang, Isola, "The Platonic Representation
     Hypothesis", ICML 2024, appendix A).
     """
-    return mutual_knn_of(x, y, k)(np.arange(len(x)))
-
-
-def mutual_knn_of(x: Array, y: Array, k: int) -> Permuted:
-    """The same as a function of how rows are paired."""
     near, others = np.zeros((len(x), len(x)), bool), _nearest(y, k)
     np.put_along_axis(near, _nearest(x, k), True, axis=1)
 
@@ -101,7 +96,7 @@ def mutual_knn_of(x: Array, y: Array, k: int) -> Permuted:
     return overlap
 
 
-def debiased_cka(x: Array, y: Array) -> float:
+def cka_of(x: Array, y: Array) -> Permuted:
     """Linear centred kernel alignment of rows x (n, d) and y (n, d'), n > 3, debiased:
 
         HSIC_1(K, L) / sqrt(HSIC_1(K, K) HSIC_1(L, L)),  K = X X^T, L = Y Y^T
@@ -111,11 +106,6 @@ def debiased_cka(x: Array, y: Array) -> float:
     (Szekely, Rizzo, 2014). Near 0 for independent rows, which the biased form is not where d is
     near n or above; it may be negative. 0 where either side has no variance.
     """
-    return cka_of(x, y)(np.arange(len(x)))
-
-
-def cka_of(x: Array, y: Array) -> Permuted:
-    """The same as a function of how rows are paired."""
     k, m = _u_centred(x), _u_centred(y)
 
     def product(order: Rows) -> float:
