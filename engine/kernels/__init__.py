@@ -71,19 +71,8 @@ def _kept_by_user() -> Iterator[None]:
         settings["CACHE_DIR"] = before
 
 
-@contextmanager
-def _kept_somewhere() -> Iterator[None]:
-    """The same; where nobody can write beside the sources either, and Numba gives up, in a folder
-    that goes with this process."""
-    with _kept_by_user():
-        try:
-            _place()
-        except RuntimeError:
-            vars(numba.config)["CACHE_DIR"] = _passing_folder()
-        yield
-
-
 def _passing_folder() -> str:
+    """One that goes with this process."""
     folder = f"xmg-kernels-{os.getpid()}-"
     try:
         return _stack.enter_context(TemporaryDirectory(prefix=folder, ignore_cleanup_errors=True))
@@ -96,8 +85,11 @@ def _passing_folder() -> str:
 
 _folder, _stack = Path(__file__).parent, ExitStack()
 atexit.register(_stack.close)
-with _kept_somewhere():
-    if _compiled := _place():
-        forget_stale(_folder, _compiled)
+with _kept_by_user():
+    try:
+        if _compiled := _place():
+            forget_stale(_folder, _compiled)
+    except RuntimeError:  # Numba too would give up where nobody can write
+        vars(numba.config)["CACHE_DIR"] = _passing_folder()
     for _source in sorted(_folder.glob("[!_]*.py")):
         import_module(f"{__name__}.{_source.stem}")
