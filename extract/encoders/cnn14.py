@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xmg.extract.encoders.audio_file import AUDIO, read_audio
-from xmg.extract.encoders.device import Compute, Runner
+from xmg.extract.encoders.device import Runner
 from xmg.extract.encoders.groups import by_shape
 from xmg.extract.encoders.weights import digest, fill, find_weights, load_state
 from xmg.extract.types import Content, Features, Modality
@@ -108,10 +108,8 @@ class Cnn14Encoder:
     batch_size = 8
     packages = ("soundfile", "soxr")
 
-    def __init__(
-        self, model: Cnn14, *, device: str | None = None, compute: Compute | None = None
-    ) -> None:
-        self.runner = Runner.pick(device, compute)
+    def __init__(self, model: Cnn14, *, device: str | None = None) -> None:
+        self.runner = Runner.pick(device)
         self.at_once = self.runner.at_once(convolutions=True)
         self.weights_sha256 = digest(model.state_dict())
         self.preprocessing: Mapping[str, Any] = {
@@ -158,7 +156,6 @@ def load(
     *,
     weights: Path | str | None = None,
     device: str | None = None,
-    compute: Compute | None = None,
 ) -> Cnn14Encoder:
     """Return CNN14 with `weights`, or the published file from where weights are kept.
 
@@ -167,4 +164,4 @@ def load(
     path = find_weights(name, FILE, weights)
     model = Cnn14()
     fill(model, load_state(path), str(path))
-    return Cnn14Encoder(model, device=device, compute=compute)
+    return Cnn14Encoder(model, device=device)

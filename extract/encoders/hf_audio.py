@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import AutoFeatureExtractor, AutoModel
 
 from xmg.extract.encoders.audio_file import AUDIO, read_audio
-from xmg.extract.encoders.device import Compute, Runner
+from xmg.extract.encoders.device import Runner
 from xmg.extract.encoders.groups import by_shape
 from xmg.extract.encoders.huggingface import load_whole, shown_name
 from xmg.extract.encoders.readout import Readout, asked
@@ -51,12 +51,11 @@ class AudioModelEncoder:
         readout: Readout,
         *,
         device: str | None = None,
-        compute: Compute | None = None,
     ) -> None:
         self.name, self.extractor, self.readout = name, extractor, readout
         self.sequences = readout.sequences
         self.rate = int(extractor.sampling_rate)
-        self.runner = Runner.pick(device, compute)
+        self.runner = Runner.pick(device)
         # some versions of transformers note inner states on the model itself
         self.at_once = 1 if readout.inner else self.runner.at_once()
         self.weights_sha256 = digest(model.state_dict())
@@ -145,7 +144,6 @@ def load(
     pooling: str | None = None,
     layers: str | None = None,
     device: str | None = None,
-    compute: Compute | None = None,
     kind: Any = AutoModel,
     trust_remote_code: bool = False,
 ) -> AudioModelEncoder:
@@ -156,9 +154,7 @@ def load(
     """
     extractor, model = load_whole(AutoFeatureExtractor, kind, name, weights, trust_remote_code)
     readout = asked(layers, pooling, "mean")
-    return AudioModelEncoder(
-        shown_name(name), model, extractor, readout, device=device, compute=compute
-    )
+    return AudioModelEncoder(shown_name(name), model, extractor, readout, device=device)
 
 
 def load_ast(
@@ -166,9 +162,8 @@ def load_ast(
     *,
     weights: Path | str | None = None,
     device: str | None = None,
-    compute: Compute | None = None,
 ) -> AudioModelEncoder:
     """Return the published AST: what its pooler makes of the first 10.24 seconds (768-d)."""
-    encoder = load(AST, weights=weights, pooling="pooler", device=device, compute=compute)
+    encoder = load(AST, weights=weights, pooling="pooler", device=device)
     encoder.name = name
     return encoder

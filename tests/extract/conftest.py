@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -6,10 +6,12 @@ import pytest
 _DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
-@pytest.fixture(autouse=True)
-def single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def single_precision() -> Iterator[None]:
     """Where a processor multiplies bfloat16 encoders take that, and equal nothing to 1e-5."""
-    monkeypatch.setattr("xmg.extract.encoders.device.pick_compute", lambda device: "float32")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("xmg.extract.encoders.device.pick_compute", lambda device: "float32")
+        yield
 
 
 @pytest.fixture(scope="session")

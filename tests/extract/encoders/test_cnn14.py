@@ -56,7 +56,7 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def encoder(checkpoint):
-    return cnn14.load(weights=checkpoint[0], device="cpu", compute="float32")
+    return cnn14.load(weights=checkpoint[0], device="cpu")
 
 
 def decibels(samples, mel):

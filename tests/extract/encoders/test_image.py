@@ -25,7 +25,7 @@ def test_resnet_agrees_with_torchvision(tmp_path, photos, suffix):
     model = torchvision.models.resnet18(weights=None)
     file = tmp_path / f"w{suffix}"
     (torch.save if suffix == ".pth" else save_file)(model.state_dict(), file)
-    encoder = image.load_torchvision("resnet18", weights=file, device="cpu", compute="float32")
+    encoder = image.load_torchvision("resnet18", weights=file, device="cpu")
 
     pooled = []
     model.eval().avgpool.register_forward_hook(lambda _m, _i, out: pooled.append(out.flatten(1)))

