@@ -82,7 +82,7 @@ def _entries(folder: str) -> list[tuple[str, bool]]:
     """Return (name, is a folder) of what is not hidden, sorted: the walk must not vary."""
     try:
         with os.scandir(folder) as entries:
-            return sorted((e.name, _is_folder(e)) for e in entries if not e.name.startswith("."))
+            return sorted((e.name, is_folder(e)) for e in entries if not e.name.startswith("."))
     except OSError as error:
         raise XmgError(
             f"cannot list {folder}: {error.strerror or error}. fix: check its permissions, or move "
@@ -90,7 +90,8 @@ def _entries(folder: str) -> list[tuple[str, bool]]:
         ) from error
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is one, or a link to one."""
     try:
         return entry.is_dir()
     except OSError:  # a link that only leads to itself

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from xmg.cache import XmgError
+from xmg.extract.sources.folder import is_folder
 from xmg.extract.sources.published import absent
 from xmg.extract.sources.samples import Samples, printable
 from xmg.extract.types import Content, Modality, Source
@@ -68,15 +69,8 @@ def _languages(root: Path) -> Iterator[str]:
     """Yield the name of each folder in `root` that is not hidden and has a txt.done.data."""
     with os.scandir(root) as entries:
         for entry in entries:
-            if not entry.name.startswith(".") and _is_folder(entry) and _is_language(entry):
+            if not entry.name.startswith(".") and is_folder(entry) and _is_language(entry):
                 yield entry.name
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that only leads to itself
-        return False
 
 
 def _is_language(folder: os.PathLike[str]) -> bool:
