@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 
 from xmg.engine.config import Config
 from xmg.engine.data.fetch import vectors
-from xmg.engine.data.streams import Stream, key_of
+from xmg.engine.data.streams import Stream, torch_generator
 from xmg.engine.data.views import Nothing
 from xmg.engine.learner import Learner
 from xmg.engine.methods.system import ClosedForm, nothing
@@ -25,8 +25,8 @@ def pretraining(view: Nothing, config: Config) -> list[Learner]:
 
     The layer starts as the identity and is fine-tuned with phi.
     """
-    generator = torch.Generator().manual_seed(int(key_of(config.seed, Stream.PRETRAINING)) >> 1)
-    projection = torch.randn(view.dim, config.width, generator=generator) / config.width**0.5
+    rng = torch_generator(config.seed, Stream.PRETRAINING)
+    projection = torch.randn(view.dim, config.width, generator=rng) / config.width**0.5
     theta = {"target": torch.eye(config.width), "phi": torch.zeros(config.width, config.n_way)}
     pool = vectors(view.frames)
     return [Learner(lambda x: F.normalize(pool(x), dim=-1) @ projection, Linear(), theta)]
