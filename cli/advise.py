@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from xmg.engine.analysis.advice import Advice
     from xmg.engine.config import Config
 
-_FILES = ("source", "target", "concepts", "pairs")
-_OWN = {*_FILES, "shots", "seed", "system"}  # no [settings] of a spec
-
 
 def advise(
     source: Annotated[
@@ -128,12 +125,15 @@ def _training(config: "Config", file: Path | None) -> str:
 
 def _spec(found: "Advice", config: "Config") -> str:
     """The row without training on test classes, beside the one it was compared with."""
-    files = {name: getattr(config, name) for name in _FILES}
+    from xmg.engine.ablation.spec import OWN
+    from xmg.engine.config import FILES
+
+    files = {name: getattr(config, name) for name in FILES}
     lines = [f"{name} = {_toml(str(path))}" for name, path in files.items() if path]
     systems = ["class-mean-whitened", "canonical"]
     lines += [f"systems = {_toml(systems)}", f"reference = {_toml(found.system)}"]
     lines += [f"shots = {_toml(list(config.shots))}", "seeds = 3", "[settings]"]
-    given = sorted(config.model_fields_set - _OWN)
+    given = sorted(config.model_fields_set.difference(OWN))
     return "\n".join(lines + [f"{name} = {_toml(getattr(config, name))}" for name in given])
 
 

@@ -24,7 +24,7 @@ Part = tuple[Place, Mapping[str, Any]]  # and the settings that stand there
 _NO_SYSTEM: Final = (
     "a [[variant]] needs a system. fix: system = 'croma', or another of xmg ablate's"
 )
-_OWN = (*FILES, "seed", "system", "shots")  # not settings of a spec
+OWN = (*FILES, "seed", "system", "shots")  # not settings of a spec
 _COMPARED_ON: Final = {
     *("n_way", "n_query", "n_tasks", "n_validation", "n_repeats"),
     *("sets", "n_clusters", "n_train_sets", "target_share", "label_share", "label_noise"),
@@ -140,8 +140,8 @@ def _check(path: Path, text: str, spec: Spec) -> None:
 
 def _wrong_setting(name: str, place: Place) -> str:
     """What is wrong with a setting's standing there; "" where nothing is."""
-    if name not in Config.model_fields or name in _OWN:
-        known = [n for n in Config.model_fields if n not in _OWN]
+    if name not in Config.model_fields or name in OWN:
+        known = [n for n in Config.model_fields if n not in OWN]
         above = "; it stands above all tables" if name in Spec.model_fields else ""
         return f"there is no setting {name!r}{above or closest(name, known)}"
     if place[0] == "tune" and name in _COMPARED_ON:
