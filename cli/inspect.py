@@ -17,12 +17,6 @@ if TYPE_CHECKING:
     from xmg.engine.analysis.predictions import Example
     from xmg.engine.analysis.retrieval import Retrieval
 
-_RIGHT = {
-    "item": "the paired item",
-    "class": "any of its class",
-    "concept": "any of its concept",
-}
-
 
 def inspect(
     run: Annotated[Path, typer.Argument(help="Run folder.", show_default=False)],
@@ -64,6 +58,8 @@ def to_json(found: "Sequence[Retrieval]", predicted: "Sequence[Example]") -> str
 
 def retrieval_table(found: "Sequence[Retrieval]") -> Table:
     """Recall in percent by direction, with that of chance in brackets."""
+    from xmg.engine.analysis.retrieval import RIGHT
+
     seen = any(row.seen for row in found)
     what = "concepts seen in meta-training" if seen else "pairs of unseen classes"
     title = f"retrieval among {what}: recall (%), by chance in brackets"
@@ -75,7 +71,7 @@ def retrieval_table(found: "Sequence[Retrieval]") -> Table:
     for row in found:
         recalls = (f"{100 * r:.1f} ({100 * row.chance[k]:.1f})" for k, r in row.recall.items())
         sizes = f"{row.n_queries:,}", f"{row.n_gallery:,}"
-        ways = f"{row.queries} → {row.gallery}", _RIGHT[row.right]
+        ways = f"{row.queries} → {row.gallery}", RIGHT[row.right]
         table.add_row(*ways, *sizes, *recalls, f"{row.median_rank:g}")
     return table
 

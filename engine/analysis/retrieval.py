@@ -27,6 +27,11 @@ from xmg.engine.training.phases import head_of
 
 Side = Literal["source", "target"]
 Right = Literal["item", "class", "concept"]
+RIGHT: Final = {  # in words
+    "item": "the paired item",
+    "class": "any of its class",
+    "concept": "any of its concept",
+}
 CUTOFFS: Final = (1, 5, 10)
 TIE: Final = 1e-6  # single precision does not tell cosines apart that are nearer
 _LARGE: Final = 200_000  # rows of a gallery that pay for an index

@@ -8,6 +8,7 @@ from typing import Any
 from xmg.cache import XmgError
 from xmg.engine.analysis.predictions import predict
 from xmg.engine.analysis.retrieval import (
+    RIGHT,
     Aligned,
     Retrieval,
     aligned_of,
@@ -28,8 +29,6 @@ from xmg.engine.pages.space import space_map
 from xmg.engine.run import EPISODES, read_metrics
 from xmg.engine.systems import TRAINED
 from xmg.engine.tables import Table
-
-_RIGHT = {"item": "the paired item", "class": "any of its class", "concept": "any of its concept"}
 
 
 def run_page(
@@ -101,7 +100,7 @@ def retrieval_table(found: Sequence[Retrieval]) -> Table:
     lines = [
         [
             f"{row.queries} → {row.gallery}",
-            _RIGHT[row.right],
+            RIGHT[row.right],
             f"{row.n_queries:,}",
             f"{row.n_gallery:,}",
             *(f"{100 * r:.1f} ({100 * row.chance[k]:.1f})" for k, r in row.recall.items()),
