@@ -17,7 +17,7 @@ with their sets, or as rows of either modality. The last reads target labels too
 from xmg.engine.config import Config
 from xmg.engine.data.pool import check_groups
 from xmg.engine.data.problem import Problem
-from xmg.engine.data.views import View, WithTargetLabels
+from xmg.engine.data.views import TargetOnly, View, WithTargetLabels
 from xmg.engine.methods.croma import ALIGN, CLASSIFY
 from xmg.engine.methods.system import Trained, pairs
 from xmg.engine.model.fronts import Fronts
@@ -37,8 +37,8 @@ def start_confusion(_: View, fronts: Fronts, config: Config) -> Theta:
     return {**shared(fronts, config), **discriminator(config)}
 
 
-def check_labelled(view: WithTargetLabels, config: Config) -> None:
-    """Raise XmgError unless target labels suffice for tasks."""
+def check(view: TargetOnly | WithTargetLabels, config: Config) -> None:
+    """Raise XmgError unless the target's groups suffice for tasks."""
     check_groups(view.target, config, config.n_way)
 
 
@@ -58,5 +58,5 @@ SHARED_LABELS = Trained(
     with_target_labels,
     start,
     (CLASSIFY, CLASSIFY_TARGET),
-    check=check_labelled,
+    check=check,
 )

@@ -25,7 +25,7 @@ from xmg.engine.data.problem import Problem
 from xmg.engine.data.streams import Stream, torch_generator
 from xmg.engine.data.thinning import clusters_of
 from xmg.engine.data.views import TargetOnly
-from xmg.engine.methods.shared import CLASSIFY_TARGET
+from xmg.engine.methods.shared import CLASSIFY_TARGET, check
 from xmg.engine.methods.system import Trained, target_labels, target_sets, unlabelled
 from xmg.engine.mining.clusters import default_n_sets
 from xmg.engine.model.fronts import Fronts
@@ -46,13 +46,8 @@ def start_classifier(view: TargetOnly, fronts: Fronts, config: Config) -> Theta:
     return {**start(view, fronts, config), "classes": classes}
 
 
-def check(view: TargetOnly, config: Config) -> None:
-    """Raise XmgError unless its groups suffice for tasks."""
-    check_groups(view.target, config, config.n_way)
-
-
 def check_sets(view: TargetOnly, config: Config) -> None:
-    """The same; raises XmgError where each set is one pair."""
+    """As `check`; raises XmgError too where each set is one pair."""
     if view.target.sizes.max(initial=1) == 1:
         raise XmgError(
             "every pair is a set of its own, and a classifier of sets needs several rows of each. "
