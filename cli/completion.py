@@ -23,7 +23,6 @@ SYSTEMS: Final = (
     "oracle",
     "target-classifier",
 )
-_PREFIXES: Final = ("hf:", "timm:", "torchvision:")
 
 Complete = Callable[[str], list[str]]
 
@@ -39,9 +38,9 @@ def of(*values: str) -> Complete:
 
 def encoders(incomplete: str) -> list[str]:
     """Names of encoders, and the prefixes of whole libraries."""
-    from xmg.extract.encoders import ENCODERS
+    from xmg.extract.encoders import ENCODERS, PREFIXES
 
-    return of(*ENCODERS, *_PREFIXES)(incomplete)
+    return of(*ENCODERS, *PREFIXES)(incomplete)
 
 
 def text_encoders(incomplete: str) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, get_args
 
 from xmg.cache import FeatureFile, XmgError, decode
-from xmg.extract.encoders import PUBLISHED
+from xmg.extract.encoders import OF_IMAGES, PUBLISHED
 from xmg.extract.sources.samples import SUFFIXES
 from xmg.extract.spec import Job, make_job, read_spec
 from xmg.extract.types import Content, Modality, RejectError, Source
@@ -18,7 +18,6 @@ _RATE: Final = 16_000  # Hz
 _SECONDS: Final = 8
 _LETTERS: Final = 600
 _FEW: Final = 20
-_OF_IMAGES: Final = ("timm:", "torchvision:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ def modalities(encoder: str) -> list[Modality]:
     """The modality of an encoder's name, or all where that does not tell."""
     if encoder in PUBLISHED:
         return [PUBLISHED[encoder].modality]
-    if encoder.startswith(_OF_IMAGES):
+    if encoder.startswith(OF_IMAGES):
         return ["image"]
     return list(get_args(Modality))
 

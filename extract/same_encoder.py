@@ -2,14 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from xmg.cache import FeatureSpec, XmgError
 from xmg.cache.identity import differences, recipe
-from xmg.extract.encoders import ENCODERS, load_encoder, options_of
+from xmg.extract.encoders import ENCODERS, OF_IMAGES, load_encoder, options_of
 from xmg.extract.types import Encoder
-
-_LIBRARIES: Final = ("timm:", "torchvision:")
 
 
 def same_encoder(
@@ -43,7 +41,7 @@ def _known_name(name: str) -> str:
 
     A file may come from a stranger: no function of a module is called by what it says.
     """
-    if name in ENCODERS or name.startswith(_LIBRARIES):
+    if name in ENCODERS or name.startswith(OF_IMAGES):
         return name
     if ":" in name:
         return _unknown(name)

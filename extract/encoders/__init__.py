@@ -38,11 +38,12 @@ class Published:
 _WEIGHTS: Final = ("weights", "device")
 _MODEL: Final = (*_WEIGHTS, "pooling", "layers")
 _TORCHVISION: Final = Loader("image", "load_torchvision", "image", _WEIGHTS)
-_PREFIXES: Final = {
+PREFIXES: Final = {
     "hf:": Loader("hf", "load", "image,text,audio", (*_MODEL, "modality", "trust_remote_code")),
     "timm:": Loader("image", "load_timm", "image", _WEIGHTS),
     "torchvision:": _TORCHVISION,
 }
+OF_IMAGES: Final = ("timm:", "torchvision:")
 _SUCH_AS: Final = {
     "hf:": "hf:google/vit-base-patch16-224", "timm:": "timm:convnext_tiny",
     "torchvision:": "torchvision:convnext_tiny",
@@ -145,7 +146,7 @@ def _find(name: str) -> tuple[Loader, str]:
     """Return the loader and the name to pass to it."""
     if name in PUBLISHED:
         return PUBLISHED[name].loader, name
-    for prefix, loader in _PREFIXES.items():
+    for prefix, loader in PREFIXES.items():
         if name == prefix:
             raise XmgError(f"{name!r} names no model. fix: name one, such as {_SUCH_AS[prefix]}")
         if name.startswith(prefix):
@@ -154,7 +155,7 @@ def _find(name: str) -> tuple[Loader, str]:
     if colon and function.isidentifier() and all(p.isidentifier() for p in module.split(".")):
         return Loader("own", "load", "", ()), name
     if "/" in name:
-        return _PREFIXES["hf:"], name
+        return PREFIXES["hf:"], name
     close = get_close_matches(name, ENCODERS, 1)
     raise XmgError(
         f"no encoder {name!r}{f'; did you mean {close[0]}?' if close else '.'} "
