@@ -51,7 +51,8 @@ class Listing:
             lengths.add(len(self.contents))
         if len(lengths) > 1:
             raise XmgError(f"ids, labels and columns differ in length: {sorted(lengths)}")
-        _check_unicode([*self.ids, *(name for name in self.labels if name is not None)])
+        names = [*self.ids, *(name for name in self.labels if name is not None)]
+        _check_unicode(names)
         _check_ids(self.ids)
         for column, values in self.columns.items():
             _check_unicode([column, *values])
@@ -62,9 +63,7 @@ class Listing:
                     f"the column {column!r} has a value that ends in a NUL byte: {cut[0]!r}. "
                     "fix: correct it in the data"
                 )
-        named = (name for name in self.labels if name is not None)
-        bad = [n for n in (*self.ids, *named) if not n or n.endswith("\0")]
-        if bad:
+        if bad := [name for name in names if not name or name.endswith("\0")]:
             raise XmgError(
                 f"ids and labels may not be empty or end in a NUL byte: {bad[0]!r}. "
                 "fix: correct it in the data"
