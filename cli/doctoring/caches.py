@@ -11,8 +11,6 @@ from rich.filesize import decimal
 from xmg.cli.doctoring.finding import Finding
 
 _PATIENCE_S: Final = 1.0  # for the size of a folder
-VARIABLE: Final = "XMG_WEIGHTS"
-WEIGHTS: Final = {"yamnet": "yamnet.safetensors", "cnn14": "Cnn14_mAP=0.431.pth"}
 _RESNETS: Final = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 _HUB: Final = {
     "bert-base-uncased": "models--*bert-base-uncased",
@@ -25,8 +23,7 @@ def caches(kernels: str | None) -> Iterator[Finding]:
     """Each cache in turn. kernels: where numba keeps compiled functions, if that is known."""
     yield _cache("Hugging Face hub", hub_folder(), _HUB)
     yield _cache("torch hub", torch_folder(), _TORCH)
-    yield _cache("weights", _expanded("~/.cache/xmg/weights"), WEIGHTS)
-    yield from _named_weights()
+    yield from _weights()
     if kernels:
         yield _kernels(Path(kernels))
 
@@ -56,14 +53,17 @@ def _expanded(path: str) -> Path:
     return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
-def _named_weights() -> Iterator[Finding]:
-    named = os.environ.get(VARIABLE)
-    if not named:
-        return
-    if Path(named).is_dir():
-        yield _cache(VARIABLE, Path(named), WEIGHTS)
-    else:
-        yield Finding("warning", VARIABLE, f"{named} is no folder", f"export {VARIABLE}=FOLDER")
+def _weights() -> Iterator[Finding]:
+    """The user's own folder, and the one that the variable names."""
+    from xmg.extract.encoders import WEIGHTS_FILES, WEIGHTS_FOLDER, WEIGHTS_VARIABLE
+
+    yield _cache("weights", _expanded(WEIGHTS_FOLDER), WEIGHTS_FILES)
+    named = os.environ.get(WEIGHTS_VARIABLE)
+    if named and Path(named).is_dir():
+        yield _cache(WEIGHTS_VARIABLE, Path(named), WEIGHTS_FILES)
+    elif named:
+        fix = f"export {WEIGHTS_VARIABLE}=FOLDER"
+        yield Finding("warning", WEIGHTS_VARIABLE, f"{named} is no folder", fix)
 
 
 def _cache(about: str, folder: Path, known: Mapping[str, str]) -> Finding:

@@ -88,6 +88,9 @@ PUBLISHED: Final = {
     ),
 }  # fmt: skip
 ENCODERS: Final = tuple(PUBLISHED)
+WEIGHTS_VARIABLE: Final = "XMG_WEIGHTS"  # names a folder of weights that nothing else brings
+WEIGHTS_FOLDER: Final = "~/.cache/xmg/weights"  # another, looked at after it
+WEIGHTS_FILES: Final = {"yamnet": "yamnet.safetensors", "cnn14": "Cnn14_mAP=0.431.pth"}
 
 
 def load_encoder(

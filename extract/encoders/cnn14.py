@@ -16,7 +16,6 @@ from xmg.extract.encoders.groups import by_shape
 from xmg.extract.encoders.weights import digest, fill, find_weights, load_state
 from xmg.extract.types import Content, Features, Modality
 
-FILE: Final = "Cnn14_mAP=0.431.pth"
 _RATE, _N_FFT, _HOP = 32_000, 1024, 320  # Hz, then samples
 _N_MELS, _FLOOR = 64, 1e-10  # bands, power
 _N_BINS: Final = _N_FFT // 2 + 1
@@ -161,7 +160,7 @@ def load(
 
     Raises XmgError where there is none, or it does not fit.
     """
-    path = find_weights(name, FILE, weights)
+    path = find_weights(name, weights)
     model = Cnn14()
     fill(model, load_state(path), str(path))
     return Cnn14Encoder(model, device=device)

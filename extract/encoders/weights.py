@@ -12,25 +12,24 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from xmg.cache import XmgError
+from xmg.extract.encoders import WEIGHTS_FILES, WEIGHTS_FOLDER, WEIGHTS_VARIABLE
 
-VARIABLE = "XMG_WEIGHTS"
 
-
-def find_weights(name: str, file_name: str, given: Path | str | None) -> Path:
-    """Return `given`, or `file_name` in the folder $XMG_WEIGHTS or ~/.cache/xmg/weights.
+def find_weights(name: str, given: Path | str | None) -> Path:
+    """Return `given`, or the encoder's file in the folder $XMG_WEIGHTS or ~/.cache/xmg/weights.
 
     Raises XmgError that says where it looked and what to type.
     """
-    folders = [Path(os.environ[VARIABLE])] if os.environ.get(VARIABLE) else []
-    own = os.path.expanduser("~/.cache/xmg/weights")  # noqa: PTH111  (Path wants a home to be)
-    folders.append(Path(own))
+    file_name, named = WEIGHTS_FILES[name], os.environ.get(WEIGHTS_VARIABLE)
+    own = os.path.expanduser(WEIGHTS_FOLDER)  # noqa: PTH111  (Path wants a home to be)
+    folders = [Path(folder) for folder in (named, own) if folder]
     tried = [Path(given)] if given else [folder / file_name for folder in folders]
     for path in tried:
         if path.is_file():
             return path
     raise XmgError(
         f"no weights for {name}: looked at {', '.join(map(str, tried))}.\n"
-        f"fix: --weights FILE, or put {file_name} in a folder and set {VARIABLE} to it"
+        f"fix: --weights FILE, or put {file_name} in a folder and set {WEIGHTS_VARIABLE} to it"
     )
 
 

@@ -145,7 +145,7 @@ def load(
 
     Raises XmgError where there is none, or it does not fit.
     """
-    path = find_weights(name, f"{name}.safetensors", weights)
+    path = find_weights(name, weights)
     model = Yamnet()
     fill(model, load_state(path), str(path))
     return YamnetEncoder(model, device=device)

@@ -49,7 +49,7 @@ def random_state():
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     state = random_state()
-    file = tmp_path_factory.mktemp("cnn14") / cnn14.FILE
+    file = tmp_path_factory.mktemp("cnn14") / "cnn14.pth"
     torch.save({"iteration": 600_000, "model": state}, file)
     return file, state
 

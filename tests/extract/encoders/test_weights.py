@@ -76,16 +76,17 @@ def test_where_weights_are_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XMG_WEIGHTS", str(tmp_path / "kept"))
     home = tmp_path / "home/.cache/xmg/weights"
+    file = "yamnet.safetensors"
     with pytest.raises(
-        XmgError, match=f"{tmp_path}/kept/w.pth, {home}/w.pth.\nfix: --weights FILE"
+        XmgError, match=f"{tmp_path}/kept/{file}, {home}/{file}.\nfix: --weights FILE"
     ):
-        find_weights("net", "w.pth", None)
+        find_weights("yamnet", None)
     with pytest.raises(XmgError, match=r"looked at elsewhere\.pth"):
-        find_weights("net", "w.pth", "elsewhere.pth")
+        find_weights("yamnet", "elsewhere.pth")
     for folder in (home, tmp_path / "kept"):
         folder.mkdir(parents=True)
-        (folder / "w.pth").touch()
-        assert find_weights("net", "w.pth", None) == folder / "w.pth"
+        (folder / file).touch()
+        assert find_weights("yamnet", None) == folder / file
 
 
 def test_a_user_without_a_home_is_told_of_the_option(tmp_path, monkeypatch):
@@ -93,5 +94,7 @@ def test_a_user_without_a_home_is_told_of_the_option(tmp_path, monkeypatch):
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
     monkeypatch.setenv("XMG_WEIGHTS", str(tmp_path))
-    with pytest.raises(XmgError, match=f"{tmp_path}/w.pth, ~/.cache/.*\nfix: --weights FILE"):
-        find_weights("net", "w.pth", None)
+    with pytest.raises(
+        XmgError, match=f"{tmp_path}/yamnet.safetensors, ~/.cache/.*\nfix: --weights FILE"
+    ):
+        find_weights("yamnet", None)
