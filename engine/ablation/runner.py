@@ -17,6 +17,7 @@ from xmg.engine.ablation.cells import FAILURE, RESULT, Cell, compute, identities
 from xmg.engine.run import replace_text
 
 Progress = Callable[[int, int, str], None]
+Job = tuple[Path, Cell]
 
 
 def run_cells(
@@ -56,12 +57,10 @@ def _run_all(
             if not _done(folder):
                 if n_jobs > 1 and not _run([(folder, cell)], out, 1, ended)[0]:
                     continue
-                replace_text(_made(folder) / FAILURE, "its process died (killed, or no memory)")
+                folder.mkdir(parents=True, exist_ok=True)
+                replace_text(folder / FAILURE, "its process died (killed, or no memory)")
             ended(cell.label)
     return folders
-
-
-Job = tuple[Path, Cell]
 
 
 def _done(folder: Path) -> bool:
@@ -103,11 +102,6 @@ def _pool(n_jobs: int) -> Iterator[ProcessPoolExecutor]:
             for child in set(multiprocessing.active_children()) - set(others):
                 child.kill()
             raise
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _alone() -> None:
