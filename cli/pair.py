@@ -102,8 +102,9 @@ def pair(
     """Find which classes or rows of two feature files belong together.
 
     wordnet, text and cooccurrence compare class names, and write concepts for meta-train.
-    clusters groups rows of equal id by k-means of the source, into a table id,set.
-    key joins equal values of a column, into a table source_id,target_id,set.
+    clusters groups rows of equal id by k-means of the source.
+    key joins equal values of a column.
+    The last two write a table source_id,target_id,set.
 
     Example: xmg pair photos.h5 sounds.h5 --by wordnet -o concepts.toml
     """
@@ -123,20 +124,20 @@ def pair(
     refuse_same(*files)
     if by in _OF_NAMES:
         _write_concepts(*files, out, by, options, overwrite)
-        following = f"xmg meta-train {shlex.join(map(str, (source, target)))} --concepts"
-        hints.print(f"next: {following} {shlex.quote(str(out))} --run runs/mined", markup=False)
+        following = ["--concepts", str(out), "--run", "runs/mined"]
     else:
         _write_table(*files, out, by, options, overwrite)
-        following = f"xmg meta-train {shlex.join(map(str, (source, target)))} --pairs"
-        hints.print(f"next: {following} {shlex.quote(str(out))} --run runs/paired", markup=False)
+        following = ["--pairs", str(out), "--run", "runs/paired"]
+    words = ["xmg", "meta-train", str(source), str(target), *following]
+    hints.print(f"next: {shlex.join(words)}", markup=False)
 
 
 def _check(by: By, out: Path, options: dict[str, Any]) -> None:
     """Refuse options that would do nothing, and lacking ones."""
     for name in options:
         if by not in _TAKERS[name]:
-            shown = "-c" if name == "c" else f"--{name.replace('_', '-')}"
-            raise typer.BadParameter(f"{shown} means nothing with --by {by}")
+            option = "-c" if name == "c" else f"--{name.replace('_', '-')}"
+            raise typer.BadParameter(f"{option} means nothing with --by {by}")
     for name, mode in (("corpus", By.COOCCURRENCE), ("key", By.KEY)):
         if by == mode and name not in options:
             raise typer.BadParameter(f"--by {by} needs --{name}")
