@@ -77,7 +77,7 @@ def _plot(panel: Panel) -> Figure:
         canvas.legend(loc="outside lower center", ncols=2, fontsize="small")
         svg = to_svg(canvas, alt)
     note = "Points are means over seeds, bars 95% intervals of the mean; none with one seed."
-    return Figure(title, svg, alt, note, _numbers(title, x_label, lines))
+    return Figure(title, svg, note, _numbers(title, x_label, lines))
 
 
 def _numbers(title: str, x_label: str, lines: Any) -> Table:

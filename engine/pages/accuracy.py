@@ -76,4 +76,4 @@ def plot(summaries: dict[int, dict[str, Summary]], table: Table) -> Figure:
         canvas.legend(loc="outside lower center", ncols=2, fontsize="small")
         svg = to_svg(canvas, alt)
     note = "Points are means over repeats, bars 95% intervals of the mean (Student's t)."
-    return Figure("Accuracy by labels per class", svg, alt, note, table)
+    return Figure("Accuracy by labels per class", svg, note, table)

@@ -34,13 +34,10 @@ def confusion(examples: Sequence[Example]) -> Figure:
     shares = shown / np.maximum(found.sum(1)[kept, None], 1)
     table = _most_frequent(classes, found, shots)
     right = np.trace(found) / max(found.sum(), 1)
-    alt = (
-        f"Confusion matrix at {shots} labels per class: {100 * right:.1f}% of {found.sum():,} "
-        + (
-            f"queries are right. Most often {table.lines[0][0]} is taken for {table.lines[0][1]}."
-            if table.lines
-            else "queries are right, and none is wrong."
-        )
+    alt = f"Confusion matrix at {shots}-shot: {100 * right:.1f}% of {found.sum():,} " + (
+        f"queries are right. Most often {table.lines[0][0]} is taken for {table.lines[0][1]}."
+        if table.lines
+        else "queries are right, and none is wrong."
     )
     side = max(WIDTH, 1.8 + 0.32 * len(names))
     with drawing(side, side) as canvas:
@@ -62,7 +59,7 @@ def confusion(examples: Sequence[Example]) -> Figure:
         + (f" The {_MOST} classes with most errors, of {len(classes)}." if len(kept) < len(classes)
            else "")
     )  # fmt: skip
-    return Figure(f"Confusions at {shots}-shot", svg, alt, note, table)
+    return Figure(f"Confusions at {shots}-shot", svg, note, table)
 
 
 def _wrong(found: Counts) -> Counts:

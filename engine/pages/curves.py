@@ -47,7 +47,7 @@ def curves(metrics: Sequence[Mapping[str, Any]], best: int) -> Figure | None:
     note = "The dashed line marks the checkpoint that the run keeps, chosen by meta-validation."
     head = ["meta-iteration", *panels.values(), "seconds"]
     lines = [_line(row, list(panels)) for row in metrics]
-    return Figure("Learning curves", svg, alt, note, Table("Learning curves", head, lines))
+    return Figure("Learning curves", svg, note, Table("Learning curves", head, lines))
 
 
 def _line(row: Mapping[str, Any], names: Sequence[str]) -> list[str]:

@@ -42,11 +42,10 @@ _STYLE: Final[Any] = {  # its keys are literals to type checkers
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """alt: what a reader who cannot see the plot should know. note: how to read it."""
+    """A plot, how to read it, and its numbers."""
 
     title: str
     svg: Markup
-    alt: str
     note: str
     table: Table
 
@@ -73,6 +72,8 @@ def drawing(width: float, height: float) -> Iterator["Canvas"]:
 
 def to_svg(canvas: "Canvas", alt: str) -> Markup:
     """The SVG element of a figure, for use inside a page: called within `drawing`.
+
+    alt: what a reader who cannot see the plot should know.
 
     Without what files need: prologue, metadata, name spaces, and ids that nothing refers to;
     the others become the figure's own, as a page has several.

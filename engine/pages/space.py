@@ -72,7 +72,7 @@ def space_map(aligned: Aligned) -> Figure:
             ax.spines[:].set(visible=True, color="#ccc")
         svg = to_svg(canvas, alt)
     note = "Circles are source rows, triangles target rows; grey are those of the other panel. "
-    return Figure("The aligned space", svg, alt, note + NOTE + (weak or ""), table)
+    return Figure("The aligned space", svg, note + NOTE + (weak or ""), table)
 
 
 def flatten(z: Points, seed: int) -> Points:

@@ -69,7 +69,7 @@ def test_confusions_are_those_of_the_examples(strong):
     figure = confusion(every)
     wrong = [e for e in every if not e.right]
     assert sum(int(line[2]) for line in figure.table.lines) == len(wrong)
-    assert f"{100 * (1 - len(wrong) / len(every)):.1f}%" in figure.alt
+    assert f"{100 * (1 - len(wrong) / len(every)):.1f}% of" in figure.svg
 
 
 def test_learning_curves_are_the_metrics(strong):
