@@ -71,7 +71,7 @@ def ablate(
             raise XmgError(f"the spec's {side}, {file}, is not there. fix: --{side} FEATURES.h5")
     cells = cells_of(chosen)
     for reason in check(cells).values():
-        hints.print(f"the data cannot serve {reason}\nother rows are run", markup=False)
+        hints.print(f"the data cannot serve {reason}\nother rows are run")
     check_drawing()  # now, and not after hours
     out = out or Path(path.stem)
     with progress_bar(f"ablate {path.stem}") as update:
@@ -96,7 +96,7 @@ def _find(spec: str) -> Path:
 def _say(found: "list[Finished]", out: Path, written: list[Path]) -> None:
     typer.echo(lines_shown((out / "tables.md").read_text("utf-8")))
     failed = [one for one in found if one.failure]
-    hints.print("wrote " + ", ".join(map(str, written)), markup=False)
+    hints.print("wrote " + ", ".join(map(str, written)))
     if failed:
         raise XmgError(
             f"{len(failed)} of {len(found)} cells failed, the first: {failed[0].cell.label} of "

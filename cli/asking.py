@@ -102,7 +102,7 @@ def _read(
         if not is_file and not may_be_text:
             raise XmgError(_no_such(file, side, query))
         if not is_file and _like_a_path(query):
-            hints.print(f"{query!r} is no id and no file: read as a text", markup=False)
+            hints.print(f"{query!r} is no id and no file: read as a text")
         contents[query] = Path(query) if is_file else query
     encoder = loading.encoder(file.spec)
     with tempfile.TemporaryDirectory() as folder:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from xmg.cache.errors import XmgError
 from xmg.cli.console import hints
-from xmg.cli.exchange import export, import_, report, tell
+from xmg.cli.exchange import export, import_, report
 
 if TYPE_CHECKING:
     from xmg.cache import FeatureFile
@@ -86,7 +86,7 @@ def merge(paths: Files, out: Out, overwrite: Overwrite = False) -> None:
     from xmg.cache.edit import merge as run
 
     files = [FeatureFile(path) for path in paths]
-    report(run(files, out, overwrite=overwrite, notify=tell))
+    report(run(files, out, overwrite=overwrite, notify=hints.print))
 
 
 @app.command()
@@ -121,8 +121,11 @@ def select(
     names = [*(class_ or []), *(_lines(classes) if classes else [])]
     wanted = names if class_ is not None or classes else None
     listed = _lines(ids) if ids else None
-    file = FeatureFile(path)
-    report(run(file, out, classes=wanted, ids=listed, part=part, overwrite=overwrite, notify=tell))
+    file = run(
+        FeatureFile(path), out, classes=wanted, ids=listed, part=part, overwrite=overwrite,
+        notify=hints.print,
+    )  # fmt: skip
+    report(file)
 
 
 app.command("export")(export)

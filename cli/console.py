@@ -38,8 +38,7 @@ class Hints(Console):
         if self.events is None:
             super().print(*map(_safe, objects), **options)
         elif not self.quiet:
-            markup = options.get("markup")
-            plain = (self.render_str(str(one), markup=markup).plain for one in objects)
+            plain = (self.render_str(str(one)).plain for one in objects)
             self.events.emit("hint", " ".join(plain).strip())
 
     def status(self, status: Any, **options: Any) -> Status:
@@ -85,7 +84,8 @@ def _safe(one: Any) -> Any:
     return lines_shown(one) if isinstance(one, str) else one
 
 
-hints = Hints(stderr=True, highlight=False, soft_wrap=True, quiet=RANK > 0)
+# Names of files and classes are in all that is said, and no markup
+hints = Hints(stderr=True, highlight=False, markup=False, soft_wrap=True, quiet=RANK > 0)
 
 
 def say(result: str) -> None:
@@ -106,7 +106,7 @@ def progress_bar(title: str) -> Iterator[progress.Update]:
         with progress.bar(title, hints) as update:
             yield update
     else:
-        with progress.lines(title, lambda line: hints.print(line, markup=False)) as update:
+        with progress.lines(title, hints.print) as update:
             yield update
 
 

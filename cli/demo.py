@@ -57,7 +57,7 @@ def _corpus(folder: Path, seed: int) -> tuple[Path, Path]:
 
 
 def _echo(command: str) -> None:
-    hints.print(f"\n$ {command}", markup=False)
+    hints.print(f"\n$ {command}")
 
 
 def _say_next(folder: Path, runs: Sequence[Path], seconds: float) -> None:

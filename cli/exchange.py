@@ -27,7 +27,7 @@ def export(
     from xmg.cache import FeatureFile
     from xmg.cache.exchange.export import export as run
 
-    for written in run(FeatureFile(path), out, overwrite=overwrite, notify=tell):
+    for written in run(FeatureFile(path), out, overwrite=overwrite, notify=hints.print):
         typer.echo(written)
 
 
@@ -74,7 +74,7 @@ def import_(
             id_column=id_column,
             label_column=label_column,
             features_column=features_column,
-            notify=tell,
+            notify=hints.print,
         )
     made_by = encoder or found.spec
     if made_by is None:
@@ -90,7 +90,7 @@ def import_(
         columns=found.columns,
         dtype=dtype or ("float16" if found.rows.dtype == "float16" else "float32"),
         overwrite=overwrite,
-        notify=tell,
+        notify=hints.print,
         **named,
     )
     report(file)
@@ -100,11 +100,6 @@ def report(file: "FeatureFile") -> None:
     """Say on stdout what was written."""
     kind = "sequences" if file.is_sequence else "rows"
     typer.echo(f"{file.path}: {len(file)} {kind} x {file.dim}, {len(file.classes)} classes")
-
-
-def tell(message: str) -> None:
-    """Say on stderr what a person should know."""
-    hints.print(message, markup=False)
 
 
 def _read_npy(
@@ -117,7 +112,7 @@ def _read_npy(
 
     beside = table_of(path)
     if table is None and beside.is_file():
-        tell(f"ids and labels are from {beside}")
+        hints.print(f"ids and labels are from {beside}")
         table = beside
     names = id_column or "id", label_column or "label"
     columns = read_columns(table, names) if table else None

@@ -43,7 +43,7 @@ def each(
         except XmgError as error:
             if len(jobs) == 1:
                 raise
-            hints.print(f"failed: {job.out}: {error}", markup=False)
+            hints.print(f"failed: {job.out}: {error}")
             failed.append(str(job.out))
     if failed:
         raise XmgError(
@@ -74,7 +74,7 @@ def encode(job: "Job", encoder: "Encoder", existing: "Existing", allow_outside: 
             n_workers=job.workers,
             existing=existing,
             progress=advance,
-            notify=lambda message: hints.print(message, markup=False),
+            notify=hints.print,
         )
     kind = "sequences" if file.is_sequence else "rows"
     say(f"{job.out}: {len(file)} {kind} x {file.dim}, {len(file.classes)} classes")
@@ -92,7 +92,7 @@ def foresee(job: "Job", encoder: "Encoder", existing: "Existing", allow_outside:
         )
     say(f"{job.out}: {_in_words(found)}")
     if found.reason:
-        hints.print(found.reason, markup=False)
+        hints.print(found.reason)
     _say_rejects(found.rejects, "in the sample")
 
 
@@ -110,9 +110,9 @@ def _in_words(found: "Outlook") -> str:
 
 def _say_rejects(rejects: Sequence[tuple[str, str]], where: str) -> None:
     for name, reason in rejects[:_SHOWN]:
-        hints.print(f"rejected {name}: {reason}", markup=False)
+        hints.print(f"rejected {name}: {reason}")
     if len(rejects) > _SHOWN:
-        hints.print(f"... {len(rejects)} rejects {where}", markup=False)
+        hints.print(f"... {len(rejects)} rejects {where}")
 
 
 @contextmanager
@@ -121,5 +121,5 @@ def _kept_on_interrupt(out: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        hints.print(f"{out} is not whole yet; the same command goes on from here", markup=False)
+        hints.print(f"{out} is not whole yet; the same command goes on from here")
         raise

@@ -56,7 +56,7 @@ def _inputs(side: str, path: Path, data: Sequence[Path], allow_outside: bool) ->
         found = inputs_of(FeatureFile(path), data, allow_outside)
     if len(found.places) < found.n_rows:
         text = f"{side} data: {len(found.places):,} of the {found.n_rows:,} ids of {path} are there"
-        hints.print(text, markup=False)
+        hints.print(text)
     return found
 
 

@@ -129,7 +129,7 @@ def pair(
         _write_table(*files, out, by, options, overwrite)
         following = ["--pairs", str(out), "--run", "runs/paired"]
     words = ["xmg", "meta-train", str(source), str(target), *following]
-    hints.print(f"next: {shlex.join(words)}", markup=False)
+    hints.print(f"next: {shlex.join(words)}")
 
 
 def _check(by: By, out: Path, options: dict[str, Any]) -> None:
@@ -184,12 +184,11 @@ def _print_left(n_source: int, n_target: int, similarity: "Similarity") -> None:
     typer.echo(f"without a partner: {n_source} source classes; {n_target} target classes, held out")
     if similarity.unknown:
         unknown = ", ".join(map(shown, dict.fromkeys(similarity.unknown)))
-        hints.print(f"unmatched, since unknown to the measure: {unknown}", markup=False)
+        hints.print(f"unmatched, since unknown to the measure: {unknown}")
     if n_target < _FEW_HELD_OUT:
         hints.print(
             f"only {n_target} target classes stay for validation and test; --max-concepts or a "
-            "higher --min-similarity leaves more",
-            markup=False,
+            "higher --min-similarity leaves more"
         )
 
 

@@ -42,7 +42,7 @@ def report(
     with appearing(page) as file:
         file.write(text.encode("utf-8", "replace"))
     say(str(page))
-    hints.print(f"{len(text) / 1e6:.1f} MB; open it in a browser", markup=False)
+    hints.print(f"{len(text) / 1e6:.1f} MB; open it in a browser")
 
 
 def _page(

@@ -94,7 +94,7 @@ def retrieve(
         text = retrieve_page(aligned, answers, asked.side, lines, show, asked.shown, gallery)
         with appearing(out) as file:
             file.write(text.encode("utf-8", "replace"))
-        hints.print(f"wrote {out}", markup=False)
+        hints.print(f"wrote {out}")
 
 
 def _seen_count(aligned: "Aligned", side: "Side", gallery: Path | None) -> int | None:

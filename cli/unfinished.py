@@ -13,11 +13,10 @@ def say_unfinished(run: Path) -> None:
     try:
         missing = n_missing(run) if (run / CONFIG).is_file() else 0
     except XmgError as error:  # what the command needs may be whole
-        hints.print(str(error), markup=False)
+        hints.print(str(error))
         return
     if missing:
         hints.print(
             f"{run} is not finished: {missing} meta-iterations are missing. The command that began "
-            "it goes on; until then this is its best checkpoint so far",
-            markup=False,
+            "it goes on; until then this is its best checkpoint so far"
         )
