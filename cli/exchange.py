@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xmg.cache.errors import XmgError
-from xmg.cli.console import hints
+from xmg.cli.console import hints, say
 
 if TYPE_CHECKING:
     from xmg.cache import FeatureFile
@@ -99,7 +99,7 @@ def import_(
 def report(file: "FeatureFile") -> None:
     """Say on stdout what was written."""
     kind = "sequences" if file.is_sequence else "rows"
-    typer.echo(f"{file.path}: {len(file)} {kind} x {file.dim}, {len(file.classes)} classes")
+    say(f"{file.path}: {len(file)} {kind} x {file.dim}, {len(file.classes)} classes")
 
 
 def _read_npy(

@@ -11,6 +11,7 @@ from rich.filesize import decimal
 
 from xmg.cache.errors import XmgError
 from xmg.cli.console import hints, progress_bar, say
+from xmg.cli.exchange import report
 
 if TYPE_CHECKING:
     from xmg.extract.asked import Existing
@@ -76,8 +77,7 @@ def encode(job: "Job", encoder: "Encoder", existing: "Existing", allow_outside: 
             progress=advance,
             notify=hints.print,
         )
-    kind = "sequences" if file.is_sequence else "rows"
-    say(f"{job.out}: {len(file)} {kind} x {file.dim}, {len(file.classes)} classes")
+    report(file)
     _say_rejects(file.rejects, f"in all, listed in {job.out} under /rejects")
 
 
