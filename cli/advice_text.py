@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from xmg.cache.counted import counted
+
 if TYPE_CHECKING:
     from xmg.engine.analysis.advice import Advice, Gain
     from xmg.engine.analysis.heldout import Interval
@@ -88,7 +90,7 @@ def _law(law: "Law | None") -> tuple[str, ...]:
 def _worths(found: "Advice") -> list[str]:
     lines = []
     for gain in found.gains:
-        shots = f"At {gain.shots} {'shot' if gain.shots == 1 else 'shots'}"
+        shots = f"At {counted(gain.shots, 'shot')}"
         if not gain.most:
             lines.append(f"{shots} no more labels are at hand to compare the pairs with.")
         else:

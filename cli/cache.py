@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from xmg.cache.counted import counted
 from xmg.cache.errors import XmgError
 from xmg.cli.console import hints
 from xmg.cli.exchange import export, import_, report
@@ -178,7 +179,7 @@ def _print_summary(found: Mapping[str, Any]) -> None:
         console.print(Text(f"{name:<14} {_shown(value)}".rstrip()))
     classes: Mapping[str, int] = found["classes"]
     if classes:
-        table = Table("class", title=f"{len(classes):,} classes", title_justify="left")
+        table = Table("class", title=counted(len(classes), "class"), title_justify="left")
         table.add_column("rows", justify="right")
         for name in list(classes)[:_SHOWN]:
             table.add_row(Text(_shown(name), overflow="fold"), f"{classes[name]:,}")

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from xmg import __version__
+from xmg.cache.counted import counted
 from xmg.cli.console import hints
 from xmg.cli.escaping import shown
 
@@ -42,7 +43,7 @@ def doctor(
     else:
         _print(found)
         n = [sum(one.status == status for one in found) for status in ("problem", "warning")]
-        hints.print(f"{n[0]} problems, {n[1]} warnings")
+        hints.print(f"{counted(n[0], 'problem')}, {counted(n[1], 'warning')}")
     if status == "problem":
         raise typer.Exit(1)
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from xmg.cache.counted import counted
 from xmg.cache.errors import XmgError
 from xmg.cli.console import hints, say
 
@@ -99,7 +100,7 @@ def import_(
 def report(file: "FeatureFile") -> None:
     """Say on stdout what was written."""
     kind = "sequences" if file.is_sequence else "rows"
-    say(f"{file.path}: {len(file)} {kind} x {file.dim}, {len(file.classes)} classes")
+    say(f"{file.path}: {len(file)} {kind} x {file.dim}, {counted(len(file.classes), 'class')}")
 
 
 def _read_npy(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.filesize import decimal
 
+from xmg.cache.counted import counted
 from xmg.cache.errors import XmgError
 from xmg.cli.console import hints, progress_bar, say
 from xmg.cli.exchange import report
@@ -101,7 +102,8 @@ def _in_words(found: "Outlook") -> str:
     share = "" if found.n_left in (0, found.n_inputs) else f" for {found.n_left:,} of them"
     took = timedelta(seconds=math.ceil(found.seconds))
     return (
-        f"{found.action}: {found.n_inputs:,} inputs of {found.n_classes:,} classes, "
+        f"{found.action}: {counted(found.n_inputs, 'input')} of "
+        f"{counted(found.n_classes, 'class')}, "
         f"{decimal(found.input_bytes)} -> features of "
         f"{'~' * found.is_estimate}{decimal(found.feature_bytes)}"
         f"{f', about {took}{share}' if found.n_left else ''}"

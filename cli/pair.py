@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from xmg.cache.counted import counted
 from xmg.cache.errors import XmgError
 from xmg.cli.completion import text_encoders
 from xmg.cli.console import hints
@@ -181,7 +182,8 @@ def _write_concepts(
 
 
 def _print_left(n_source: int, n_target: int, similarity: "Similarity") -> None:
-    typer.echo(f"without a partner: {n_source} source classes; {n_target} target classes, held out")
+    left = counted(n_source, "source class"), counted(n_target, "target class")
+    typer.echo(f"without a partner: {left[0]}; {left[1]}, held out")
     if similarity.unknown:
         unknown = ", ".join(map(shown, dict.fromkeys(similarity.unknown)))
         hints.print(f"unmatched, since unknown to the measure: {unknown}")
@@ -261,7 +263,7 @@ def _write_table(
     table = Table("pairs", "sets", "pairs a set")
     table.add_row(f"{len(rows):,}", f"{n_sets:,}", f"{len(rows) / n_sets:,.1f}")
     Console(highlight=False).print(table)
-    typer.echo(f"{out}: {len(rows):,} pairs in {n_sets:,} sets")
+    typer.echo(f"{out}: {counted(len(rows), 'pair')} in {counted(n_sets, 'set')}")
 
 
 def _clustered(
@@ -286,4 +288,4 @@ def _print_concepts(out: Path, concepts: "Sequence[Concept]") -> None:
         cells = (shown(concept.name), *(", ".join(map(shown, names)) for names in sides))
         table.add_row(*(Text(cell, overflow="fold") for cell in cells), f"{concept.strength:.2f}")
     Console(highlight=False).print(table)
-    typer.echo(f"{out}: {len(concepts)} concepts")
+    typer.echo(f"{out}: {counted(len(concepts), 'concept')}")

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from xmg.cache.counted import counted
 from xmg.cli.console import hints, say
 from xmg.cli.media import AllowOutside, SourceData, TargetData, shower
 from xmg.cli.raw import Loading
@@ -111,7 +112,7 @@ def said(run: Path, side: "Side", searched: "FeatureFile", n_seen: int | None) -
         else f"meta-training read {n_seen:,} of them"
     )
     return [
-        f"Run {run.resolve().name}: queries of the {side}, {len(searched):,} rows of "
+        f"Run {run.resolve().name}: queries of the {side}, {counted(len(searched), 'row')} of "
         f"{searched.path.name} searched; {seen}."
     ]
 

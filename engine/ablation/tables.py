@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from xmg.cache.counted import counted
 from xmg.engine.ablation.results import Array, Finished, Key, arrays, combinations
 from xmg.engine.ablation.statistics import Comparison, Summary, compare, summary
 from xmg.engine.tables import Cell, Table, to_markdown
@@ -56,7 +57,7 @@ def _parts(found: Sequence[Finished], shots: Sequence[int], reference: str) -> l
     summaries = {k: {row: summary(data[k][row]) for row in rows} for k in shots}
     beside = {row: _read(found, row) for row in rows}
     parts: list[str | Table] = [
-        f"{n_seeds} seed{'s' if n_seeds > 1 else ''}.",
+        f"{counted(n_seeds, 'seed')}.",
         accuracies(summaries, {"target samples (labels)": beside}),
     ]
     if reference in rows and len(rows) > 1:

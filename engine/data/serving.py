@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xmg.cache import XmgError
+from xmg.cache.counted import counted
 from xmg.engine.config import Config
 from xmg.engine.data.pool import Pool
 
@@ -45,12 +46,12 @@ def _lacking(problem: "Problem", config: Config) -> Iterator[str]:
     held = {"meta-validation": problem.validation.target, "meta-test": problem.test.target}
     for what, pool in held.items():
         if len(pool.classes) < config.n_way:
-            yield f"{what} has {len(pool.classes)} classes of {pool.file.path}"
+            yield f"{what} has {counted(len(pool.classes), 'class')} of {pool.file.path}"
         yield from too_small(pool, n_rows, what)
     source, n_sets = problem.train.source, len(problem.train.sets)
     if len(source.classes) < config.n_way:
-        n, path = len(source.classes), source.file.path
-        yield f"{path} has {n} classes left of {config.n_shots} rows to train on"
+        left, rows = counted(len(source.classes), "class"), counted(config.n_shots, "row")
+        yield f"{source.file.path} has {left} left of {rows} to train on"
     if n_sets < 2:
         yield "the pairs form a single set, and negatives are of another one"
 
@@ -60,8 +61,8 @@ def too_small(pool: Pool, n_rows: int, what: str) -> Iterator[str]:
     if pool.sizes.min(initial=n_rows) < n_rows:
         least = int(pool.sizes.argmin())
         yield (
-            f"class {pool.classes[least]!r} of {pool.file.path} has {pool.sizes[least]} rows, and "
-            f"{what} needs {n_rows}"
+            f"class {pool.classes[least]!r} of {pool.file.path} has "
+            f"{counted(int(pool.sizes[least]), 'row')}, and {what} needs {n_rows}"
         )
 
 

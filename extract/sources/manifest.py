@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from xmg.cache import XmgError
+from xmg.cache.counted import counted
 from xmg.cache.names import check_ids
 from xmg.extract.sources.samples import Samples
 from xmg.extract.types import Content, Modality, Source
@@ -213,7 +214,7 @@ def _check_header(file: Path, header: Sequence[str]) -> None:
 def _other_length(where: str, fields: Sequence[str], header: Sequence[str]) -> str:
     more = len(fields) > len(header)
     fix = "quote a field that holds the separator" if more else "leave a gap empty: a,,c"
-    n_fields = f"{len(fields)} field{'s' * (len(fields) > 1)}"
+    n_fields = counted(len(fields), "field")
     return f"{where}: {n_fields}, the header has {len(header)}. fix: {fix}"
 
 

@@ -179,7 +179,7 @@ def test_import_with_a_table(cache, tmp_path):
     table.write_text('{"key": "كلب", "kind": "k"}\n{"key": "b"}\n{"key": "c", "kind": null}\n')
     options = ("--table", table, "--id-column", "key", "--label-column", "kind", "-e", "some")
     status, out, err = cache("import", tmp_path / "x.npy", "-o", tmp_path / "a.h5", *options)
-    assert status == 0 and "2 rows x 2, 1 classes" in out and "rejected b: " in err
+    assert status == 0 and "2 rows x 2, 1 class\n" in out and "rejected b: " in err
     file = FeatureFile(tmp_path / "a.h5")
     assert decode(file.ids) == ["كلب", "c"] and file.labels.tolist() == [0, -1]
     assert (file.dataset, file.dtype) == ("x", np.float32)

@@ -80,7 +80,7 @@ def test_what_is_found_cannot_steer_the_terminal(xmg, monkeypatch):
     ]
     monkeypatch.setattr("xmg.cli.doctoring.examine.examine", lambda: found)
     status, out, err = xmg("doctor")
-    assert status == 0 and "0 problems, 1 warnings" in err
+    assert status == 0 and "0 problems, 1 warning\n" in err
     assert "[red]no markup[/red]" in out and "\x1b" not in out and "\x07" not in out
     assert r"warning  b: \x1b[2Jgone" in out and r"fix: rm \x07" in out
     monkeypatch.setattr(
