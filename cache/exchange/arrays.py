@@ -86,7 +86,8 @@ def from_arrays(
     """
     rows = features if isinstance(features, Rows) else rows_of(features)
     out, made_by = Path(path), _spec(encoder, options.get("dataset"), Path(path))
-    dtype, notify = options.get("dtype", "float16"), options.get("notify", _tell_nobody)
+    dtype = options.get("dtype", "float16")
+    notify: Notify = options.get("notify", lambda message: None)
     unknown = options.keys() - Options.__annotations__.keys()
     if unknown:
         raise TypeError(f"from_arrays has no argument {min(unknown)!r}")
@@ -271,7 +272,3 @@ def _check_length(what: str, values: Sequence[Any], n: int) -> None:
         raise XmgError(
             f"there are {n:,} rows of features, and {len(values):,} {what}. fix: one for each row"
         )
-
-
-def _tell_nobody(message: str) -> None:
-    pass

@@ -104,11 +104,8 @@ def advise(config: Config, progress: Progress | None = None) -> Advice:
     """
     problem = open_problem(config)
     target = unlabelled(problem, config)
-    return _advise(problem.train, target, problem.validation, config, progress or _silent)
-
-
-def _silent(done: int, total: int, note: str) -> None:
-    pass
+    tell = progress or (lambda done, total, note: None)
+    return _advise(problem.train, target, problem.validation, config, tell)
 
 
 def _advise(
