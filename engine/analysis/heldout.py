@@ -40,8 +40,7 @@ def curve_tasks(part: MetaValidation, config: Config) -> dict[int, Tasks]:
     curve goes on as long as the least class, and its recordings, can serve queries beside it.
     """
     room = int(part.target.sizes.min()) - config.n_query
-    counts = sorted({*config.shots, *(k for k in _GRID if max(config.shots) < k <= room)})
-    counts = sorted({*counts, *(k for k in _GRID if k < max(config.shots))})
+    counts = sorted({*config.shots, *(k for k in _GRID if k <= max(room, *config.shots))})
     while True:
         try:
             whole = config.model_copy(update={"shots": tuple(counts)})
