@@ -85,7 +85,9 @@ def _safe(one: Any) -> Any:
 
 
 # Names of files and classes are in all that is said, and no markup
-hints = Hints(stderr=True, highlight=False, markup=False, soft_wrap=True, quiet=RANK > 0)
+hints = Hints(
+    stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True, quiet=RANK > 0
+)
 
 
 def say(result: str) -> None:

@@ -51,7 +51,7 @@ def export(
     with hints.status(f"evaluating {model} for its card"):
         export_run(model, out, licences=licences, overwrite=overwrite)
     say(f"{out}: " + ", ".join(sorted(path.name for path in out.iterdir())))
-    hints.print(f"next: xmg predict {out} labelled/ unlabelled/ -o answers.csv", markup=False)
+    hints.print(f"next: xmg predict {out} labelled/ unlabelled/ -o answers.csv")
 
 
 def _onnx(model: Path, labelled: Path, out: Path, loading: Loading, overwrite: bool) -> None:

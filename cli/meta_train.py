@@ -95,7 +95,7 @@ def meta_train(
     for row in read_metrics(run)[-1:]:  # none where somebody removed them
         solvers = row.get("solvers", {}).items()
         hints.print("inner steps: " + ", ".join(f"{k} by the {v} solver" for k, v in solvers))
-    hints.print(f"next: xmg evaluate {run}", markup=False)
+    hints.print(f"next: xmg evaluate {run}")
 
 
 def _trained(work: "Callable[[], State]", run: Path) -> "State":
@@ -104,7 +104,7 @@ def _trained(work: "Callable[[], State]", run: Path) -> "State":
     try:
         return work()
     except KeyboardInterrupt:
-        hints.print(f"{run} is not finished; the same command goes on from here", markup=False)
+        hints.print(f"{run} is not finished; the same command goes on from here")
         raise
 
 

@@ -78,7 +78,7 @@ def predict(
     for file in (few, many):
         differs = check_features(loaded, file)
         if differs:
-            hints.print(f"{file.path}, beside the run's features: {differs}", markup=False)
+            hints.print(f"{file.path}, beside the run's features: {differs}")
     classifier = CrossModalClassifier(loaded)
     with hints.status("adapting to the labels"):
         left_out = fit_on(classifier, few, coverage)
