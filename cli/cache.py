@@ -1,7 +1,6 @@
 """xmg cache: look into feature files, check them, join them, take parts, exchange them."""
 
 import json
-import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -14,6 +13,7 @@ from rich.text import Text
 from xmg.cache.counted import counted
 from xmg.cache.errors import XmgError
 from xmg.cli.console import hints
+from xmg.cli.escaping import shown
 from xmg.cli.exchange import export, import_, report
 
 if TYPE_CHECKING:
@@ -176,20 +176,20 @@ def _ids_of(file: "FeatureFile", dataset: str, first: int, last: int) -> str:
 def _print_summary(found: Mapping[str, Any]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for name, value in _facts(found):
-        console.print(Text(f"{name:<14} {_shown(value)}".rstrip()))
+        console.print(Text(f"{name:<14} {shown(value)}".rstrip()))
     classes: Mapping[str, int] = found["classes"]
     if classes:
         table = Table("class", title=counted(len(classes), "class"), title_justify="left")
         table.add_column("rows", justify="right")
         for name in list(classes)[:_SHOWN]:
-            table.add_row(Text(_shown(name), overflow="fold"), f"{classes[name]:,}")
+            table.add_row(Text(shown(name), overflow="fold"), f"{classes[name]:,}")
         Console(highlight=False).print(table)
     if len(classes) > _SHOWN:
         console.print(f"... {len(classes) - _SHOWN:,} more")
         hints.print("fix: --json lists all classes")
     rejects: Mapping[str, str] = found["rejects"]
     for name in list(rejects)[:_SHOWN_REJECTS]:
-        console.print(Text(f"rejected {_shown(name)}: {_shown(rejects[name])}"))
+        console.print(Text(f"rejected {shown(name)}: {shown(rejects[name])}"))
     if len(rejects) > _SHOWN_REJECTS:
         console.print(f"... {len(rejects) - _SHOWN_REJECTS:,} more")
 
@@ -218,8 +218,3 @@ def _facts(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "unlabelled", f"{found['unlabelled']:,}"
     yield "rejects", f"{len(found['rejects']):,}"
     yield "fingerprint", found["fingerprint"]
-
-
-def _shown(text: str) -> str:
-    """Text that cannot steer a terminal: control characters by their numbers."""
-    return "".join(f"\\x{ord(c):02x}" if unicodedata.category(c) == "Cc" else c for c in text)

@@ -71,9 +71,9 @@ def test_info_for_machines_outlives_any_encoding(cache, file, tmp_path):
 
 
 def test_info_cannot_steer_the_terminal(cache, tmp_path):
-    path = synthetic.write(tmp_path / "a.h5", np.ones((1, 2)), ["\x1b[2Jdog\x07"]).path
+    path = synthetic.write(tmp_path / "a.h5", np.ones((1, 2)), ["\x1b[2Jdog\x07\u202e"]).path
     out = cache("info", path)[1]
-    assert "\x1b[2J" not in out and "\\x1b[2Jdog\\x07" in out
+    assert "\x1b[2J" not in out and "\\x1b[2Jdog\\x07\\u202e" in out
 
 
 def test_verify_goes_on_after_a_damaged_file(cache, file, tmp_path):
