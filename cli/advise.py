@@ -13,7 +13,19 @@ import typer
 from xmg.cli.advice_text import show
 from xmg.cli.console import parse_shots, progress_bar
 from xmg.cli.escaping import shown
-from xmg.cli.settings import settings_of
+from xmg.cli.settings import (
+    Concepts,
+    Further,
+    NQuery,
+    NWay,
+    Pairs,
+    Seed,
+    Sets,
+    Shots,
+    Source,
+    Target,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     from xmg.engine.analysis.advice import Advice
@@ -21,33 +33,16 @@ if TYPE_CHECKING:
 
 
 def advise(
-    source: Annotated[
-        Path, typer.Argument(help="Features of the modality rich in labels.", show_default=False)
-    ],
-    target: Annotated[
-        Path, typer.Argument(help="Features of the modality poor in labels.", show_default=False)
-    ],
-    concepts: Annotated[
-        Path | None, typer.Option(help="Weak pairs (TOML); without it equal ids are pairs.")
-    ] = None,
-    pairs: Annotated[
-        Path | None, typer.Option(help="Strong pairs where ids differ (CSV, as xmg pair writes).")
-    ] = None,
-    sets: Annotated[
-        str | None,
-        typer.Option(
-            help="Sets of strong pairs: label (default, the source's) or id (each its own)."
-        ),
-    ] = None,
-    shots: Annotated[str | None, typer.Option(help="Labels per class; default 1,5,10.")] = None,
-    n_way: Annotated[int | None, typer.Option(help="Classes of a task; default 5.")] = None,
-    n_query: Annotated[int | None, typer.Option(help="Queries per class; default 10.")] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="The only source of randomness; default 0.")
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="Any further settings (TOML); options above win.")
-    ] = None,
+    source: Source,
+    target: Target,
+    concepts: Concepts = None,
+    pairs: Pairs = None,
+    sets: Sets = None,
+    shots: Shots = None,
+    n_way: NWay = None,
+    n_query: NQuery = None,
+    seed: Seed = None,
+    config: Further = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout, for machines.")] = False,
 ) -> None:
     """Does alignment promise to help here? An answer in about a minute, before you train.

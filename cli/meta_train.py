@@ -10,33 +10,31 @@ import typer
 
 from xmg.cli.completion import SYSTEMS, of
 from xmg.cli.console import RANK, hints, parse_shots, progress_bar, say
-from xmg.cli.settings import settings_of
+from xmg.cli.settings import (
+    Concepts,
+    Further,
+    NQuery,
+    NWay,
+    Pairs,
+    Seed,
+    Sets,
+    Shots,
+    Source,
+    Target,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     from xmg.engine.run import State
 
 
 def meta_train(
-    source: Annotated[
-        Path, typer.Argument(help="Features of the modality rich in labels.", show_default=False)
-    ],
-    target: Annotated[
-        Path, typer.Argument(help="Features of the modality poor in labels.", show_default=False)
-    ],
+    source: Source,
+    target: Target,
     run: Annotated[Path, typer.Option("--run", "-r", help="The run folder to make or continue.")],
-    concepts: Annotated[
-        Path | None, typer.Option(help="Weak pairs (TOML); without it equal ids are pairs.")
-    ] = None,
-    pairs: Annotated[
-        Path | None, typer.Option(help="Strong pairs where ids differ (CSV, as xmg pair writes).")
-    ] = None,
-    sets: Annotated[
-        str | None,
-        typer.Option(
-            help="Of strong pairs: label (default, the source's), id (each its own) or clusters.",
-            autocompletion=of("label", "id", "clusters"),
-        ),
-    ] = None,
+    concepts: Concepts = None,
+    pairs: Pairs = None,
+    sets: Sets = None,
     system: Annotated[
         str | None,
         typer.Option(
@@ -44,16 +42,12 @@ def meta_train(
             autocompletion=of(*SYSTEMS),
         ),
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="The only source of randomness; default 0.")
-    ] = None,
-    n_way: Annotated[int | None, typer.Option(help="Classes of a task; default 5.")] = None,
-    n_query: Annotated[int | None, typer.Option(help="Queries per class; default 10.")] = None,
-    shots: Annotated[str | None, typer.Option(help="Labels per class; default 1,5,10.")] = None,
+    seed: Seed = None,
+    n_way: NWay = None,
+    n_query: NQuery = None,
+    shots: Shots = None,
     iterations: Annotated[int | None, typer.Option(help="Meta-iterations; default 300.")] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="Any further settings (TOML); options above win.")
-    ] = None,
+    config: Further = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Draw metrics in RUN/tensorboard/ too.")
     ] = False,

@@ -4,16 +4,44 @@ import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from xmg.cache.errors import XmgError
 from xmg.cache.names import closest
 from xmg.cache.toml import read_toml
+from xmg.cli.completion import of
 
 if TYPE_CHECKING:
     from xmg.engine.config import Config
+
+Source = Annotated[
+    Path, typer.Argument(help="Features of the modality rich in labels.", show_default=False)
+]
+Target = Annotated[
+    Path, typer.Argument(help="Features of the modality poor in labels.", show_default=False)
+]
+Concepts = Annotated[
+    Path | None, typer.Option(help="Weak pairs (TOML); without it equal ids are pairs.")
+]
+Pairs = Annotated[
+    Path | None, typer.Option(help="Strong pairs where ids differ (CSV, as xmg pair writes).")
+]
+Sets = Annotated[
+    str | None,
+    typer.Option(
+        help="Of strong pairs: label (default, the source's), id (each its own) or clusters.",
+        autocompletion=of("label", "id", "clusters"),
+    ),
+]
+Seed = Annotated[int | None, typer.Option(help="The only source of randomness; default 0.")]
+NWay = Annotated[int | None, typer.Option(help="Classes of a task; default 5.")]
+NQuery = Annotated[int | None, typer.Option(help="Queries per class; default 10.")]
+Shots = Annotated[str | None, typer.Option(help="Labels per class; default 1,5,10.")]
+Further = Annotated[
+    Path | None, typer.Option(help="Any further settings (TOML); options above win.")
+]
 
 
 def settings_of(
