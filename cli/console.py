@@ -119,6 +119,7 @@ def parse_shots(value: str | None) -> tuple[int, ...] | None:
     parts = [part.strip() for part in value.split(",")]
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise typer.BadParameter(f"{value!r} is no list of positive numbers such as 1,5,10")
-    if len(set(parts)) != len(parts):
+    shots = tuple(map(int, parts))
+    if len(set(shots)) != len(shots):  # a count that is measured twice would pass for more repeats
         raise typer.BadParameter(f"{value!r} names a shot count twice")
-    return tuple(map(int, parts))
+    return shots

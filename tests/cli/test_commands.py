@@ -250,6 +250,8 @@ def test_evaluate_names_what_is_wrong(xmg, features, tmp_path):
     status, _, err = xmg("evaluate", run, "--shots", "7")
     assert status == 1 and "9 (shots + queries)" in err
     assert xmg("evaluate", run, "--shots", "0")[0] == 2
+    status, _, err = xmg("evaluate", run, "--shots", "01,1")
+    assert status == 2 and "'01,1' names a shot count twice" in err
     target.unlink()
     status, _, err = xmg("evaluate", run)
     assert status == 1 and str(target) in err
