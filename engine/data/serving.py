@@ -58,7 +58,7 @@ def _lacking(problem: "Problem", config: Config) -> Iterator[str]:
 
 def too_small(pool: Pool, n_rows: int, what: str) -> Iterator[str]:
     """The class of fewest rows, where it has fewer than n_rows."""
-    if pool.sizes.min(initial=n_rows) < n_rows:
+    if len(pool.sizes) and int(pool.sizes.min()) < n_rows:  # which may be beyond 64 bits
         least = int(pool.sizes.argmin())
         yield (
             f"class {pool.classes[least]!r} of {pool.file.path} has "

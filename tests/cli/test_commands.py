@@ -249,6 +249,9 @@ def test_evaluate_names_what_is_wrong(xmg, features, tmp_path):
     assert xmg("meta-train", source, target, "--run", run, *SMALL)[0] == 0
     status, _, err = xmg("evaluate", run, "--shots", "7")
     assert status == 1 and "9 (shots + queries)" in err
+    huge = str(10**20)  # beyond what NumPy counts
+    status, _, err = xmg("evaluate", run, "--shots", huge)
+    assert status == 1 and f"{10**20 + 2} (shots + queries)" in err
     assert xmg("evaluate", run, "--shots", "0")[0] == 2
     status, _, err = xmg("evaluate", run, "--shots", "01,1")
     assert status == 2 and "'01,1' names a shot count twice" in err
