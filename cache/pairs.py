@@ -91,7 +91,7 @@ def read_pairs(
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = list(csv.DictReader(file, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise XmgError(f"{path} is not a readable CSV file: {error}") from error
     first = lines[0] if lines else {}
     if lacking := [name for name in _IDS if name not in first]:

@@ -58,7 +58,7 @@ def settings_of(
     in_file = settings.keys() - given.keys()
     settings |= given
     for name in ("concepts", "pairs"):
-        if settings.get(name):
+        if isinstance(settings.get(name), str | Path):  # other values are refused by name
             settings[name] = _absolute(Path(settings[name]))
     if settings.get("concepts") and "sets" in settings:
         raise typer.BadParameter("`sets` is for strong pairs; concepts name the sets already")
@@ -91,5 +91,8 @@ def _check_system(name: Any, source: Path, target: Path) -> None:
 
 
 def _absolute(path: Path) -> Path:
-    """As Path.resolve, which raises RuntimeError for a link that leads to itself."""
-    return Path(os.path.realpath(path))
+    """As Path.resolve, which raises RuntimeError for a link that leads to itself.
+
+    A path that holds NUL stays, and is told by whoever reads it.
+    """
+    return path if "\0" in str(path) else Path(os.path.realpath(path))

@@ -221,6 +221,10 @@ def test_meta_train_names_what_is_wrong(xmg, features, tmp_path):
     fails(target, "--shots", "1,five", status=2)
     assert "frobnicate" in fails(target, "--config", config(tmp_path, "frobnicate = 1"))
     assert "TOML" in fails(target, "--config", config(tmp_path, "seed ="))
+    for name in ("pairs", "concepts"):
+        err = fails(target, "--config", config(tmp_path, f"{name} = [5]"))
+        assert f"{name} is [5], no path. fix: put it in quotes" in err
+        assert "null byte" in fails(target, "--config", config(tmp_path, f'{name} = "a\\u0000b"'))
 
 
 def config(tmp_path, text):
