@@ -15,6 +15,7 @@ _FLOAT: Final = 4
 _COPIES: Final = 6  # of weights: at the start and the end of a task, gradients, moments
 _AHEAD: Final = 4  # meta-iterations whose rows are held: under way, prepared, and being read
 _EMBEDDED: Final = 5  # arrays as wide as the embeddings that a solver keeps of its rows
+_SLOT: Final = 8  # bytes of a row's number in the plan of what each inner step reads
 _EPISODE: Final = 48  # bytes of a row of an episode: a number in an array, and in a list
 _BLAMED: Final = (
     "width", "hidden", "rank", "n_negatives", "n_candidates", "n_sets", "k_pairs", "k_shot",
@@ -70,7 +71,14 @@ def needed(config: Config, dims: Sequence[int]) -> int:
     held = config.meta_batch * _AHEAD * rows + _EMBEDDED * embedded + _COPIES * weights
     a_task = config.n_way * sum(k + config.n_query for k in config.shots)
     n_tasks = config.n_tasks * config.n_repeats + config.n_selection
-    return _FLOAT * held + _EPISODE * a_task * n_tasks
+    return _FLOAT * held + _SLOT * _planned(config, pairs) + _EPISODE * a_task * n_tasks
+
+
+def _planned(config: Config, pairs: int) -> int:
+    """Rows that the inner steps read: of the source once, of the target with negatives."""
+    a_step = min(config.batch or pairs, pairs)
+    n_negatives = config.n_negatives * (a_step if config.negatives == "pair" else 1)
+    return config.inner_steps * (2 * a_step + n_negatives)
 
 
 def _weights(config: Config, d: int, kind: str | None) -> int:

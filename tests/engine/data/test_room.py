@@ -23,6 +23,7 @@ def files(tmp_path):
         {"head": "mlp", "hidden": 10**8}, {"head": "residual", "rank": 10**9},
         {"hard": True, "n_candidates": 10**8, "n_sets": 2},
         {"negatives": "step", "n_negatives": 10**5, "inner_steps": 10**4, "n_sets": 2},
+        {"inner_steps": 10**7}, {"inner_steps": 10**20, "n_sets": 2, "negatives": "task"},
     ],
 )  # fmt: skip
 def test_what_cannot_fit_is_refused_with_a_fix_that_fits(files, monkeypatch, wanted):
