@@ -52,7 +52,7 @@ def lines(title: str, tell: Callable[[str], None]) -> Iterator[Update]:
         seconds = left(done, total)
         if due(done, total):
             parts = [f"{title}: {done:,} of {total:,} ({_share(done, total):.0%})"]
-            parts += [f"about {timedelta(seconds=round(seconds))} left"] if seconds else []
+            parts += [f"about {_duration(seconds)} left"] if seconds else []
             tell(", ".join([*parts, *filter(None, [in_words(note)])]))
 
     yield update
@@ -73,6 +73,13 @@ def events(title: str, log: Events) -> Iterator[Update]:
 def in_words(note: object) -> str:
     """A float is the best accuracy of meta-validation."""
     return f"validation {note:.1%}" if isinstance(note, float) else shown(str(note))
+
+
+def _duration(seconds: float) -> str:
+    """Such as `1:02:03`, or `999999999 days`: a timedelta holds no more."""
+    if seconds >= timedelta.max.total_seconds():
+        return f"{timedelta.max.days} days"
+    return str(timedelta(seconds=round(seconds)))
 
 
 def _share(done: int, total: int) -> float:

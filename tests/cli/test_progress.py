@@ -67,6 +67,17 @@ def test_without_a_terminal_progress_is_plain_lines():
     assert lines[-1] == r"job [1]\x1b[2J: 40 of 40 (100%), validation 50.0%"
 
 
+@pytest.mark.parametrize(("n", "said"), [(10**20, "999999999 days"), (3600, "1:00:00")])
+def test_the_time_that_is_left_may_be_beyond_all_dates(monkeypatch, n, said):
+    clock = iter((0, 0, 9, 9))  # two readings an update, of which the second takes nine seconds
+    monkeypatch.setattr(progress.time, "monotonic", clock.__next__)
+    told = []
+    with progress.lines("job", told.append) as update:
+        update(0, n)
+        update(9, 9 + n)
+    assert f"about {said} left" in told[-1]
+
+
 def test_a_terminal_has_a_bar_that_moves():
     written = on_terminal(WORK)
     assert b"\x1b" in written and "━".encode() in written and b"40/40" in written
