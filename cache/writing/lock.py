@@ -49,8 +49,9 @@ class Lock:
         try:
             os.ftruncate(fd, 0)
             os.pwrite(fd, json.dumps(me).encode(), 0)
-        except OSError:
+        except OSError as error:  # of a number of a file, so that it names none
             self.release()
+            error.filename = str(self.path)
             raise
 
     def release(self) -> None:

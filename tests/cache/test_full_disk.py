@@ -2,7 +2,7 @@
 
 import resource
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import synthetic
 
 from xmg.cache import FeatureFile, FeatureWriter, Listing, XmgError
 from xmg.cache.writing import disk
+from xmg.cache.writing.lock import Lock
 
 N, DIM = 3000, 64
 LISTING = Listing([f"id{i}" for i in range(N)], [f"class{i % 50}" for i in range(N)])
@@ -101,3 +102,12 @@ def test_a_small_file_that_may_not_grow(tmp_path):
     with limited(1000), pytest.raises(OSError, match=r"File too large: '.*config\.json'$"):
         disk.write_file(path, bytes(2000))
     assert list(tmp_path.iterdir()) == [path] and path.read_bytes() == b"whole"
+
+
+def test_a_lock_that_cannot_be_written_says_where(small_disk):
+    folder, _ = small_disk
+    with suppress(OSError):
+        (folder / "fill").write_bytes(bytes(400 << 10))
+    with pytest.raises(OSError, match=r"No space left") as refused:
+        Lock(folder / ".lock", folder / "run").acquire()
+    assert refused.value.filename == str(folder / ".lock")
