@@ -52,8 +52,9 @@ def plot(path: Path, found: Sequence[Finished], shots: Sequence[int]) -> list[Pa
     if len(every) > MOST:
         figure.suptitle(f"the first {MOST} of {len(every)} combinations")
     written = [path.with_suffix(suffix) for suffix in (".svg", ".png")]
-    for one in written:
-        figure.savefig(one)
+    with matplotlib.rc_context({"svg.hashsalt": path.name}):  # names of shapes are random without
+        figure.savefig(written[0], metadata={"Date": None})
+    figure.savefig(written[1])
     return written
 
 

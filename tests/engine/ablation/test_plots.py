@@ -46,6 +46,17 @@ def test_a_combination_without_results_is_an_empty_panel(tmp_path):
     assert "CROMA" in svg.read_text("utf-8")
 
 
+def test_the_same_cells_make_the_same_bytes(tmp_path):
+    """An ablation that goes on after an interruption ends with the files of an undisturbed one."""
+    pytest.importorskip("matplotlib")
+    made = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        folder.mkdir()
+        paths = plot(folder / "accuracy", found({"loss": "a"}), [1, 5])
+        made.append([path.read_bytes() for path in paths])
+    assert made[0] == made[1] and b"dc:date" not in made[0][0]
+
+
 def test_without_matplotlib(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(XmgError, match=r"pip install 'xmg\[ablate\]'"):
