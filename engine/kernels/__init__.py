@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
@@ -45,13 +46,17 @@ def kept_in() -> Path | None:
 
 
 def _place() -> Path | None:
-    """Where Numba as it is set keeps kernels. Raises RuntimeError where nobody can write; so too
-    for a user without a home, who would get a folder called ~, where they are at the moment."""
+    """Where Numba as it is set keeps kernels. Raises RuntimeError where nobody can write, or the
+    disk is full; so too for a user without a home, who would get a folder called ~, where they are
+    at the moment."""
     anywhere = vars(numba.config)["CACHE_DIR"] or os.access(_folder, os.W_OK)
     if not anywhere and os.path.expanduser("~") == "~":  # noqa: PTH111  (Path refuses it)
         raise RuntimeError("no home")
     here: Any = njit(cache=True)(forget_stale)  # of which nothing is compiled
-    return Path(here.stats.cache_path) if hasattr(here, "stats") else None
+    place = Path(here.stats.cache_path) if hasattr(here, "stats") else None
+    if place and _is_full(place):
+        raise RuntimeError("no room")
+    return place
 
 
 @contextmanager
@@ -71,6 +76,15 @@ def _kept_by_user() -> Iterator[None]:
         settings["CACHE_DIR"] = before
 
 
+def _is_full(place: Path) -> bool:
+    """Whether nothing was compiled there, and no room is left to keep it: Numba would fail amidst
+    a command. What is compiled already can be read from a full disk."""
+    if any(place.glob("*.nbi")):
+        return False
+    folder = next(filter(Path.exists, (place, *place.parents)))
+    return shutil.disk_usage(folder).free < _ROOM
+
+
 def _passing_folder() -> str:
     """One that goes with this process."""
     folder = f"xmg-kernels-{os.getpid()}-"
@@ -83,6 +97,7 @@ def _passing_folder() -> str:
         ) from error
 
 
+_ROOM = 1 << 24  # bytes, more than twice what all kernels take
 _folder, _stack = Path(__file__).parent, ExitStack()
 atexit.register(_stack.close)
 with _kept_by_user():

@@ -119,6 +119,28 @@ def test_kernels_pass_where_nobody_can_write(tmp_path):
     assert not list((tmp_path / "temporary").iterdir())
 
 
+FULL = """
+import shutil
+from types import SimpleNamespace
+
+shutil.disk_usage = lambda _: SimpleNamespace(free=4096)
+"""
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_kernels_pass_where_the_disk_is_full(tmp_path, compiled):
+    """The user's cache takes empty files only: Numba would raise OSError at the first kernel. What
+    was compiled before is read from there."""
+    if compiled:
+        first = closed(tmp_path, [0], XDG_CACHE_HOME=str(tmp_path / "home"))[1]
+        (Path(first) / "rng.child.nbi").touch()
+        (tmp_path / "temporary").rmdir()
+    child = closed(tmp_path, [0], FULL, XDG_CACHE_HOME=str(tmp_path / "home"))[1]
+    where = "home/xmg/kernels" if compiled else "temporary/xmg-kernels-"
+    assert child.startswith(str(tmp_path / where))
+    assert not list((tmp_path / "temporary").iterdir())
+
+
 def test_kernels_pass_where_there_is_no_home(tmp_path):
     """Numba would make a folder called ~ in the current one."""
     kept, child, others = closed(tmp_path, [0, 2], HOMELESS)
