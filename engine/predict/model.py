@@ -82,10 +82,9 @@ def load_model(path: Path | str) -> Model:
 def _exported(path: Path) -> Model:
     found = read_description(path)
     config = make_config(**found.config)
-    file = FeatureFile(path / VALIDATION)
-    pool = sealed(pool_of(file, found.classes.validation), alone=True)
+    pool, spec = _held_out(path, found.classes.validation)
     state = load_state(path / WEIGHTS)
-    model = Model(config, learner(state.theta, state.fronts, config), pool, file.spec)
+    model = Model(config, learner(state.theta, state.fronts, config), pool, spec)
     try:
         x = fetch(pool.file, pool.rows[:2])
         adapt(model.learner, x, torch.tensor([0, 1]), 2, CLASS_MEANS, config.tau)
@@ -95,6 +94,20 @@ def _exported(path: Path) -> Model:
             "fix: export it again"
         ) from error
     return model
+
+
+def _held_out(path: Path, classes: list[str]) -> tuple[Pool, FeatureSpec]:
+    """Rows of an exported model's held-out classes, and what made them. Raises XmgError where they
+    cannot be read or are another model's: no xmg extract makes them, as it does other files."""
+    try:
+        file = FeatureFile(path / VALIDATION)
+        return sealed(pool_of(file, classes), alone=True), file.spec
+    except XmgError as error:
+        reason = str(error).partition("fix: ")[0].rstrip(" .\n")
+        raise XmgError(
+            f"{path}: {VALIDATION} is lost, damaged or of another model ({reason}). "
+            "fix: export it again"
+        ) from error
 
 
 class _Classes(BaseModel):

@@ -135,6 +135,20 @@ def test_damage_is_told(copy, name):
         load_model(copy)
 
 
+def test_held_out_rows_that_are_lost_or_of_another_model_are_exported_again(copy):
+    """The file's own fix, xmg extract, would make something else."""
+    x, labels = np.ones((4, 6), "f4"), ["d0", "d0", "d1", "d1"]
+    for damage in (
+        lambda path: path.write_bytes(path.read_bytes()[:100]),
+        lambda path: path.unlink(),
+        lambda path: synthetic.write(path, x, labels),
+    ):
+        damage(copy / VALIDATION)
+        with pytest.raises(XmgError, match=rf"{VALIDATION} is lost, .*fix: export it again$") as e:
+            load_model(copy)
+        assert "xmg extract" not in str(e.value) and str(e.value).count("fix:") == 1
+
+
 @pytest.mark.parametrize(
     "change",
     [
