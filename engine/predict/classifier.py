@@ -110,16 +110,16 @@ class CrossModalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """Probabilities (n, n_way) of each labelled row by the labels of the others alone.
 
         The setting of `fit` stays. groups: (n,) rows of one group, such as clips of one recording,
-        are left out together; of more than 100 groups a twentieth at a time. A class all of whose
-        rows are out has probability 0. Raises ValueError for labels that `fit` was not told, and
-        where X, y and groups do not fit each other.
+        are left out together, and NaN is a group of its own; of more than 100 groups a twentieth at
+        a time. A class all of whose rows are out has probability 0. Raises ValueError for labels
+        that `fit` was not told, and where X, y and groups do not fit each other.
         """
         check_is_fitted(self)
         x, labels = self._labelled(X, y, self.model_, reset=False)
         numbers = torch.from_numpy(self._numbers(labels))
         units = range(len(labels)) if groups is None else groups
         check_consistent_length(labels, units)
-        names = np.unique(units, return_inverse=True)[1]
+        names = _grouped(units)
         names = names % _FOLDS if names.max() >= _MANY else names
         found = torch.zeros(len(labels), len(self.classes_), dtype=torch.float64)
         for name in np.unique(names):
@@ -157,7 +157,7 @@ class CrossModalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self, X: Any, y: Any, model: Model | None, reset: bool = True
     ) -> tuple[Tensor, Array]:
         """X as raw rows that learners read, and labels. reset: whether X decides the width."""
-        X, y = from_tensor(X), from_tensor(y)
+        X, y = _arrays(X, "X"), _arrays(y, "y")
         if model and model.is_sequence:
             return _sequences(X, model.dim), _labels(y, len(X))
         x, labels = validate_data(self, X, y, reset=reset)
@@ -166,7 +166,7 @@ class CrossModalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     def _rows(self, X: Any) -> Tensor:
         """X as raw rows that learners read."""
-        X = from_tensor(X)
+        X = _arrays(X, "X")
         if self.model_ and self.model_.is_sequence:
             return _sequences(X, self.model_.dim)
         return _vectors(validate_data(self, X, reset=False), self.model_)
@@ -181,6 +181,25 @@ def load(run: str | Path) -> CrossModalClassifier:
     Raises XmgError where there is none, or it is damaged.
     """
     return CrossModalClassifier(load_model(run))
+
+
+def _arrays(values: Any, name: str) -> Any:
+    """NumPy's view of a tensor, or of each in a list; ValueError where a mask hides values."""
+    if np.ma.is_masked(values):
+        raise ValueError(
+            f"{name} is masked, and what a mask hides would count. Leave those rows out"
+        )
+    return [*map(from_tensor, values)] if isinstance(values, list) else from_tensor(values)
+
+
+def _grouped(groups: Sequence[Any]) -> Array:
+    """The number of each row's group; ValueError where groups have no order."""
+    try:
+        return np.unique(groups, return_inverse=True, equal_nan=False)[1]
+    except TypeError as error:
+        raise ValueError(
+            f"groups must be all text or all numbers, none missing: {error}"
+        ) from error
 
 
 def _vectors(x: Array, model: Model | None) -> Tensor:

@@ -191,6 +191,38 @@ def test_leaving_out_wants_the_labels_and_the_width_of_fit(model, task):
         assert one.leave_out(x[:8], names[:8]).shape == (8, 3)
 
 
+def test_what_has_no_order_or_is_hidden_is_refused(model, task):
+    x, names, *_ = task
+    odd = np.array([*names[1:], 1], object)
+    hidden = np.ma.masked_array(x, np.arange(x.size).reshape(x.shape) == 5)
+    for run in (None, model):
+        one = CrossModalClassifier(run).fit(x, names)
+        with pytest.raises(ValueError, match="groups must be all text or all numbers"):
+            one.leave_out(x, names, odd)
+        with pytest.raises(ValueError, match="X is masked"):
+            one.predict(hidden)
+        with pytest.raises(ValueError, match="X is masked"):
+            CrossModalClassifier(run).fit(hidden, names)
+        assert (one.predict(np.ma.masked_array(x)) == one.predict(x)).all()  # hides nothing
+
+
+def test_rows_of_no_known_group_are_left_out_alone(task):
+    x, names, *_ = task
+    one = CrossModalClassifier().fit(x, names)
+    unknown = one.leave_out(x, names, [np.nan] * len(x))
+    npt.assert_array_equal(unknown, one.leave_out(x, names))
+
+
+def test_rows_may_be_a_list_of_tensors(model, task):
+    x, names, query, _ = task
+    rows = [torch.tensor(row, dtype=torch.bfloat16, requires_grad=True) for row in x]
+    found = CrossModalClassifier(model).fit(rows, names).predict_proba(query)
+    whole = torch.tensor(x, dtype=torch.bfloat16)
+    npt.assert_array_equal(
+        found, CrossModalClassifier(model).fit(whole, names).predict_proba(query)
+    )
+
+
 def test_many_rows_are_left_out_in_twenty_folds(model, task_of, monkeypatch):
     x, names, *_ = task_of([f"c{c:02d}" for c in range(12)], 0, 9)
     one = CrossModalClassifier(model).fit(x, names)
