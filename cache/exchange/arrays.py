@@ -110,8 +110,11 @@ def from_arrays(
 def rows_of(features: Array | Sequence[Array]) -> Rows:
     """Check an (N, D) array, or a sequence of N arrays (T_i, D), and see it as Rows.
 
-    Raises XmgError for other shapes, for other dtypes than floats, and where there is no row.
+    Raises XmgError for other shapes, for other dtypes than floats, where a mask hides values, and
+    where there is no row.
     """
+    if np.ma.is_masked(features):
+        raise XmgError("a mask hides some features, which would count. fix: leave those rows out")
     if hasattr(features, "ndim"):
         return _dense(np.asarray(from_tensor(features)))
     parts = [np.asarray(from_tensor(part)) for part in features]
