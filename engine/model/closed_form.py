@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from xmg.engine.model.decomposition import svd
 from xmg.engine.model.set_statistics import Pair
 
 _SURE = 0.99  # no direction is trusted beyond
@@ -56,10 +57,10 @@ def product_svd(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Singular value decomposition U diag(c) V^T of a b^T: through factors of few columns, of which
     there is one for each set."""
     if a.shape[1] >= min(len(a), len(b)):
-        u, c, vh = torch.linalg.svd(a @ b.T, full_matrices=False)
+        u, c, vh = svd(a @ b.T)
         return u, c, vh.T
     (q_a, r_a), (q_b, r_b) = torch.linalg.qr(a), torch.linalg.qr(b)
-    u, c, vh = torch.linalg.svd(r_a @ r_b.T)
+    u, c, vh = svd(r_a @ r_b.T)
     return q_a @ u, c, q_b @ vh.T
 
 
@@ -86,13 +87,13 @@ def procrustes(a: Tensor, b: Tensor) -> Tensor:
     decide, another way with each number of threads. Of the nearest rotations this is the one
     nearest to the identity.
     """
-    u, c, vh = torch.linalg.svd(a.T @ b, full_matrices=False)
+    u, c, vh = svd(a.T @ b)
     n = n_spanned(c)
     u, vh = u[:, :n], vh[:n]
     others = torch.eye(len(u), vh.shape[1], dtype=u.dtype)
     others = others - u @ (u.T @ others)
     others = others - (others @ vh.T) @ vh
-    left, _, right = torch.linalg.svd(others, full_matrices=False)
+    left, _, right = svd(others)
     n_others = min(others.shape) - n
     rotation: Tensor = u @ vh + left[:, :n_others] @ right[:n_others]
     return rotation

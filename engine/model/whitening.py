@@ -11,6 +11,7 @@ from torch import Tensor
 from xmg.cache import FeatureFile, XmgError
 from xmg.cache.pairs import Rows
 from xmg.engine.data.fetch import fetch, mean_frame
+from xmg.engine.model.decomposition import svd
 
 SHRINKAGES = (0.1, 0.6, 1.0)  # what selection compares
 _BLOCK = 4096
@@ -97,7 +98,7 @@ def _few(file: FeatureFile, blocks: list[Rows], root: bool) -> Moments:
     """The covariance's eigenpairs when n <= D, by SVD of the centred rows: all fit in memory."""
     x = torch.cat([_read(file, block, root) for block in blocks])
     mean = x.mean(0)
-    _, singular, vh = torch.linalg.svd(x - mean, full_matrices=False)
+    _, singular, vh = svd(x - mean)
     return mean, singular.square() / len(x), vh.T
 
 
