@@ -194,12 +194,13 @@ def endless(cell, folder, episodes):
 
 
 FOREVER = """
-import sys
+import signal
 from pathlib import Path
 import test_runner
 from xmg.engine.ablation import runner
 from xmg.engine.ablation.spec import cells_of, read_spec
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     runner.compute = test_runner.endless
     runner.run_cells(cells_of(read_spec(Path("spec.toml")))[:2], Path("out"), 2)
 """
