@@ -43,7 +43,7 @@ PREFIXES: Final = {
     "timm:": Loader("image", "load_timm", "image", _WEIGHTS),
     "torchvision:": _TORCHVISION,
 }
-OF_IMAGES: Final = ("timm:", "torchvision:")
+OF_IMAGES: Final = tuple(name for name, one in PREFIXES.items() if one.module == "image")
 _SUCH_AS: Final = {
     "hf:": "hf:google/vit-base-patch16-224", "timm:": "timm:convnext_tiny",
     "torchvision:": "torchvision:convnext_tiny",
