@@ -113,7 +113,7 @@ def rows_of(features: Array | Sequence[Array]) -> Rows:
     Raises XmgError for other shapes, for other dtypes than floats, where a mask hides values, and
     where there is no row.
     """
-    if np.ma.is_masked(features):
+    if hides(features):
         raise XmgError("a mask hides some features, which would count. fix: leave those rows out")
     if hasattr(features, "ndim"):
         return _dense(np.asarray(from_tensor(features)))
@@ -129,6 +129,11 @@ def rows_of(features: Array | Sequence[Array]) -> Rows:
         check_dtype(f"features[{row}]", part.dtype)
     dtype = np.result_type(*{part.dtype.newbyteorder("=") for part in parts})
     return Rows(len(parts), parts[0].shape[1], dtype.name, True, lambda: _runs(parts))
+
+
+def hides(values: Any) -> bool:
+    """Whether a mask hides any value of an array, or of one in a list."""
+    return any(map(np.ma.is_masked, values if isinstance(values, list) else [values]))
 
 
 def from_tensor(values: Any) -> Any:

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 from torch import Tensor
 
 from xmg.cache import XmgError
-from xmg.cache.exchange.arrays import from_tensor
+from xmg.cache.exchange.arrays import from_tensor, hides
 from xmg.engine.compute import flushed_denormals
 from xmg.engine.config import Config
 from xmg.engine.data.fetch import padded
@@ -185,7 +185,7 @@ def load(run: str | Path) -> CrossModalClassifier:
 
 def _arrays(values: Any, name: str) -> Any:
     """NumPy's view of a tensor, or of each in a list; ValueError where a mask hides values."""
-    if np.ma.is_masked(values):
+    if hides(values):
         raise ValueError(
             f"{name} is masked, and what a mask hides would count. Leave those rows out"
         )

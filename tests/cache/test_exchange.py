@@ -225,6 +225,7 @@ def test_any_float_array_is_converted(tmp_path):
         ([X, X[:, :2]], r"features\[1\] has the shape \(4, 2\)"),
         ([X, X.astype("i4")], r"features\[1\] holds int32"),
         (np.ma.masked_equal(X, X[1, 1]), "mask hides some"),
+        ([X, np.ma.masked_equal(X, X[1, 1])], "mask hides some"),
     ],
 )
 def test_other_arrays_are_refused(tmp_path, features, message):

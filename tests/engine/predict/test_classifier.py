@@ -202,6 +202,8 @@ def test_what_has_no_order_or_is_hidden_is_refused(model, task):
         with pytest.raises(ValueError, match="X is masked"):
             one.predict(hidden)
         with pytest.raises(ValueError, match="X is masked"):
+            one.predict([*hidden])
+        with pytest.raises(ValueError, match="X is masked"):
             CrossModalClassifier(run).fit(hidden, names)
         assert (one.predict(np.ma.masked_array(x)) == one.predict(x)).all()  # hides nothing
 
