@@ -136,9 +136,11 @@ def _copy(typing: Any, to: Any, source: Any, ahead: Any, n_bytes: Any) -> Any:
 
 
 def _prefetch(builder: Any, address: Any) -> None:
-    """Emit LLVM's prefetch for reading once, near and nowhere else: a hint that never faults."""
+    """Emit LLVM's prefetch into the second cache: a hint that never faults. One for data read once,
+    which passes that cache by, halves the speed of Intel's processors and gains AMD's nothing.
+    """
     pointer = builder.inttoptr(address, ir.IntType(8).as_pointer())
     i32 = ir.IntType(32)
     kind = ir.FunctionType(ir.VoidType(), [pointer.type, i32, i32, i32])
     prefetch = builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], kind)
-    builder.call(prefetch, [pointer, i32(0), i32(0), i32(1)])
+    builder.call(prefetch, [pointer, i32(0), i32(1), i32(1)])
