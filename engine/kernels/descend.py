@@ -21,7 +21,7 @@ class Layer(NamedTuple):
 
     start: Array  # (d', w'), as it comes; d' and w' are padded to whole tiles
     w: Array  # (d', w'), as it moves; may be start
-    m: Array  # (d', w')
+    m: Array  # (d', w'), in the order of tiles
     v: Array  # (d', w')
     rows: Array  # (n, d)
     picks: Rows  # (T, m): step t reads rows[picks[t]]

@@ -1,7 +1,7 @@
 """One pass over a first layer for a step: its gradient, the optimizer's step, the next projection.
 
 The weights W (d', w') and the optimizer's moments are passed in blocks of rows, so that a block's
-gradient, step and projection all happen in the processor's nearest caches and each weight is read
+gradient, step and projection all happen in the processor's nearer caches and each weight is read
 and written once a step. Sizes are padded to whole tiles, with zeros whose gradients are zero.
 """
 
@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from xmg.engine.kernels.product import BLOCK, add_product, copy_corner
+from xmg.engine.kernels.product import add_product, copy_corner
 from xmg.engine.kernels.step_tile import adam_tile, sgd_tile
 from xmg.engine.kernels.tile import COLUMNS, ROWS
 
 ADAM, SGD = 0, 1
+BLOCK = 64  # rows of weights that step before they are multiplied, a multiple of ROWS
 Array = npt.NDArray[np.floating]
 
 
@@ -79,10 +80,10 @@ def sweep(  # noqa: PLR0913, PLR0917 - kernels take arrays, not objects
 
     rows (d', m') are those that the step read, packed, and d (m, w) the gradient by their
     projections; following (d', m'') those of the next step, whose projections z (m'', w) are
-    written. The weights are w (d', w') and the moments m and v of that shape; the first step reads
-    no moment, and the weights from start, which may be w. The last step projects nothing. Passes
-    that go backward every other time find in the caches what the one before left there. d_wide
-    (m', w') and z_wide (m'', w') are memory.
+    written. The weights are w (d', w'); their moments m and v are as many numbers each, in the
+    order in which tiles are passed. The first step reads no moment, and the weights from start,
+    which may be w. The last step projects nothing. Passes that go backward every other time find in
+    the caches what the one before left there. d_wide (m', w') and z_wide (m'', w') are memory.
     """
     d_wide[:] = 0
     copy_corner(d, d_wide)
@@ -113,10 +114,10 @@ def _step(  # noqa: PLR0913, PLR0917 - as the kernel
             if kind == ADAM:
                 adam_tile(
                     before, to, r * width + j, width, x, r * by_x, by_x, 1, d, j, by_d, n_rows,
-                    sums, squares, constants, first,
+                    sums, squares, r * width + j * ROWS, constants, first,
                 )  # fmt: skip
             else:
                 sgd_tile(
                     before, to, r * width + j, width, x, r * by_x, by_x, 1, d, j, by_d, n_rows,
-                    sums, constants, first,
+                    sums, r * width + j * ROWS, constants, first,
                 )  # fmt: skip

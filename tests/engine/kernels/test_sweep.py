@@ -63,7 +63,7 @@ def test_a_product_is_added_block_by_block(d, m, w, seed):
 
 
 @given(
-    st.integers(1, 70), st.integers(1, 20), st.integers(1, 6), st.integers(1, 6), st.booleans(),
+    st.integers(1, 150), st.integers(1, 20), st.integers(1, 6), st.integers(1, 6), st.booleans(),
     st.booleans(), st.integers(0, 2**32),
 )  # fmt: skip
 def test_steps_by_blocks_are_steps_on_the_matrix(d, w, m, n_next, adam, in_place, seed):
@@ -101,3 +101,21 @@ def test_steps_by_blocks_are_steps_on_the_matrix(d, w, m, n_next, adam, in_place
     npt.assert_allclose(moved[:d, :w], expected, rtol=1e-9, atol=1e-10)
     if not in_place:
         npt.assert_array_equal(begin[:d, :w], start)  # where the step starts stays
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.03, 30.0])
+def test_a_step_of_adam_divides_in_single_precision_whatever_the_size_of_gradients(scale):
+    """Where the processor's estimates stand in for divisions and roots, too."""
+    sizes = np.concatenate([[0.0], 10.0 ** np.arange(-30, 19)]).astype(np.float32)
+    g = np.concatenate([sizes, -sizes, np.linspace(1e-9, 1e-7, 100, dtype=np.float32)])
+    start, z = whole(np.zeros((g.size, 1), np.float32)), np.empty((1, 1), np.float32)
+    moved, m, v = np.empty_like(start), np.empty_like(start), np.empty_like(start)
+    rows, one = packed(g[None], [0]), np.ones((1, 1), np.float32)
+    c = np.array([0.9, 0.999, 0.01, scale, 1e-8], np.float32)
+    wide = [memory(1, 1).astype(np.float32) for _ in range(2)]
+    sweep.sweep(
+        start, moved, m, v, rows, one, rows, sweep.ADAM, c, True, True, False, *wide, z,
+    )  # fmt: skip
+    exact = g.astype(np.float64)
+    expected = -0.01 * exact / (abs(exact) * np.float64(c[3]) + np.float64(c[4]))
+    npt.assert_allclose(moved[: g.size, 0], expected, rtol=5e-7)
