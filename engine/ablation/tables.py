@@ -52,7 +52,8 @@ def _parts(found: Sequence[Finished], shots: Sequence[int], reference: str) -> l
     data = {k: arrays(found, k) for k in shots}
     rows = list(data[shots[0]])
     if not rows:
-        return ["No row has finished."]
+        some = any(one.result for one in found)
+        return ["No seed is finished by all rows." if some else "No row has finished."]
     n_seeds = len(data[shots[0]][rows[0]])
     summaries = {k: {row: summary(data[k][row]) for row in rows} for k in shots}
     beside = {row: _read(found, row) for row in rows}

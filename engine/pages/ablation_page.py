@@ -38,7 +38,7 @@ def ablation_page(out: Path) -> str:
         for one in found
     ]
     done = sum(one.result is not None for one in found)
-    drawn = panels(found, spec.shots) if done else []
+    drawn = [panel for panel in panels(found, spec.shots) if panel[2]] if done else []
     left = f" Plots are of the first {MOST} of {len(drawn)} combinations."
     return page(
         "ablation.html",

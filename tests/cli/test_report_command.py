@@ -1,6 +1,7 @@
 """xmg report: a page that is sound, whatever data hold."""
 
 import base64
+import json
 import re
 import shutil
 
@@ -145,6 +146,27 @@ def test_an_ablation(xmg, tmp_path):
     page = html_page.read((tmp_path / "out" / "report.html").read_text("utf-8"))
     assert "Ablation: some" in page.text and "CCA against" in page.text
     assert len(page.all("svg")) == 1
+
+
+def test_an_ablation_of_which_combinations_have_no_result(xmg, tmp_path):
+    """One failed whole, and of another no seed is finished by both rows: neither is drawn."""
+    synthetic.write_pair(tmp_path, n_classes=12, per_class=12, latent=4, dim=6)
+    (tmp_path / "some.toml").write_text(
+        'source = "source.h5"\ntarget = "target.h5"\nsystems = ["class-mean", "cca"]\nseeds = 2\n'
+        'shots = [1]\nreference = "cca"\n[settings]\nn_way = 3\nn_query = 4\nn_tasks = 2\n'
+        'n_repeats = 2\nn_validation = 4\n[axes]\nsets = ["label", "id"]\n'
+    )
+    out = tmp_path / "out"
+    assert xmg("ablate", tmp_path / "some.toml", "-o", out)[0] == 0
+    folders = [out / name for name in json.loads((out / "spec.json").read_text())["cells"]]
+    for folder in (*folders[2:4], *folders[6:8], folders[0], folders[5]):
+        (folder / "result.json").unlink()
+        (folder / "failure.txt").write_text("no luck")
+    status, _, err = xmg("report", out)
+    assert status == 0, err
+    page = html_page.read((out / "report.html").read_text("utf-8"))
+    assert "No row has finished." in page.text and not page.all("svg")
+    assert "No seed is finished by all rows." in page.text
 
 
 def test_an_ablation_whose_files_are_elsewhere_says_which_option_names_them(xmg, tmp_path):
