@@ -32,10 +32,12 @@ def evaluate(
 
     Example: xmg evaluate runs/speech --shots 1,5,10
     """
-    from xmg.engine.meta_test import check_poolable, evaluate_run
+    from xmg.engine.meta_test import check_one_table, check_poolable, evaluate_run
 
     wanted = parse_shots(shots)
     check_poolable(runs)
+    if not as_json:
+        check_one_table(runs, wanted)
     results: list[list[Result]] = []
     for run in runs:
         say_unfinished(run)

@@ -84,13 +84,33 @@ def check_poolable(runs: Sequence[Path]) -> None:
         raise XmgError(f"the runs' tasks are {sorted(ways)}-way. fix: evaluate them one by one")
 
 
+def check_one_table(runs: Sequence[Path], shots: Sequence[int] | None) -> None:
+    """Raise XmgError where one table cannot pool the results of runs, before any is evaluated.
+
+    shots: those that all are evaluated at, if not their own.
+    """
+    configs = map(load_config, runs)
+    first, *others = (
+        {"system": c.system, "n_repeats": c.n_repeats, "shots": sorted(shots or c.shots)}
+        for c in configs
+    )
+    for name, value in first.items():
+        for other in others:
+            if other[name] != value:
+                fix = "name --shots that all have, or " if name == "shots" else ""
+                raise XmgError(
+                    f"the runs differ in {name}, {value} and {other[name]}, and one table cannot "
+                    f"pool them. fix: {fix}evaluate them one by one"
+                )
+
+
 def pool_results(runs: Sequence[Sequence[Result]]) -> list[list[Result]]:
     """Group the results of several runs by system and shots, in the first run's order."""
     kinds = [{(r.system, r.shots, len(r.accuracies)) for r in run} for run in runs]
     if any(kind != kinds[0] for kind in kinds):
         raise XmgError(
-            "the runs differ in shots or repeats, so their results cannot be pooled. "
-            "fix: name --shots that all have, or evaluate them one by one"
+            "the runs differ in rows, shots or repeats, so their results cannot be pooled. "
+            "fix: evaluate them one by one"
         )
     order = {(r.system, r.shots): i for i, r in enumerate(runs[0])}
     rows = sorted((r for run in runs for r in run), key=lambda r: order[r.system, r.shots])

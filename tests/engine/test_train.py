@@ -15,8 +15,8 @@ from safetensors import safe_open
 from xmg.cache import XmgError
 from xmg.engine import train
 from xmg.engine.inner.choose import SOLVERS
-from xmg.engine.meta_test import check_poolable, evaluate_run
-from xmg.engine.run import METRICS, load_config, load_state, read_metrics
+from xmg.engine.meta_test import check_one_table, check_poolable, evaluate_run
+from xmg.engine.run import CONFIG, METRICS, load_config, load_state, read_metrics
 from xmg.engine.train import meta_train
 from xmg.engine.training import advance
 
@@ -410,6 +410,28 @@ def test_a_link_to_itself_is_no_run_folder(tmp_path, config):
     for one in check:
         with pytest.raises(XmgError, match="loop is not a run folder"):
             one()
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"system": "align-classify"}, "differ in system, croma and align-classify"),
+        ({"n_repeats": 9}, r"differ in n_repeats, 2 and 9.*fix: evaluate them one by one"),
+        ({"shots": (1, 5)}, r"differ in shots, \[1, 3\] and \[1, 5\].*fix: name --shots"),
+    ],
+)
+def test_runs_that_one_table_cannot_pool_are_refused_before_any_is_evaluated(
+    tmp_path, files, other, said
+):
+    runs = [tmp_path / name for name in "abc"]
+    for run, settings in zip(runs, ({}, {"shots": (3, 1), "seed": 1}, other), strict=True):
+        run.mkdir()
+        (run / CONFIG).write_text(config_of(files, **settings).model_dump_json())
+    check_one_table(runs[:2], None)
+    with pytest.raises(XmgError, match=said):
+        check_one_table(runs, None)
+    if "shots" in other:
+        check_one_table(runs, (1,))
 
 
 def test_where_training_only_hurts_the_start_is_the_best(tmp_path, files):
