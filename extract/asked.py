@@ -57,15 +57,16 @@ class Asked:
         refuse_others(former, self.spec, self.dtype, "--overwrite, or another output")
         found = changes(former, self.listing)
         if self.existing != "update":
+            update = "" if found.gone else "--update to encode just what is new, "  # it loses none
             raise XmgError(
                 f"{former.path} holds other features: {found}.\n"
-                "fix: --update to encode just what is new, --overwrite, or another output"
+                f"fix: {update}--overwrite, or another output"
             )
         if found.gone:
             raise XmgError(
-                f"{former.path} has {len(found.gone):,} inputs that the data no longer has, such "
-                f"as {found.gone[0]!r}; --update loses none.\nfix: bring them back, take the "
-                "others with xmg cache select, or name another output"
+                f"{former.path} has {len(found.gone):,} inputs that are no longer listed, such as "
+                f"{found.gone[0]!r}; --update loses none.\nfix: bring them back, or raise "
+                "--limit; take the others with xmg cache select; --overwrite, or another output"
             )
 
 
