@@ -1,9 +1,17 @@
 """Everything a meta-training run depends on; saved whole beside its results."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from xmg.cache import XmgError
 from xmg.cache.names import closest
@@ -30,11 +38,22 @@ SystemName = Literal[
     "target-classifier",
 ]
 Start = Literal["best", "cca", "procrustes", "identity", "random"]
-Share = Annotated[float, Field(gt=0, le=1)]
-Positive = Annotated[int, Field(ge=1)]
-Margin = Annotated[float, Field(ge=-2, le=2)]  # cosines differ by 2 at most
-Temperature = Annotated[float, Field(ge=1e-6, le=1e6)]  # beyond, single precision has no gradient
-Rate = Annotated[float, Field(gt=0, le=1000)]  # beyond that, single precision overflows
+
+
+def _no_truth(value: Any) -> Any:
+    """Refuse true and false, which pydantic takes for 1 and 0."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("float_type", "no number")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_no_truth)]
+Number = Annotated[float, BeforeValidator(_no_truth)]
+Share = Annotated[Number, Field(gt=0, le=1)]
+Positive = Annotated[Whole, Field(ge=1)]
+Margin = Annotated[Number, Field(ge=-2, le=2)]  # cosines differ by 2 at most
+Temperature = Annotated[Number, Field(ge=1e-6, le=1e6)]  # beyond, single precision has no gradient
+Rate = Annotated[Number, Field(gt=0, le=1000)]  # beyond that, single precision overflows
 FILES = ("source", "target", "concepts", "pairs")  # settings that are paths
 
 
@@ -52,12 +71,12 @@ class Config(BaseModel):
     concepts: Path | None = None
     pairs: Path | None = None  # a table of strong pairs; without it equal ids are pairs
     sets: Literal["label", "id", "clusters"] = "label"  # strong pairs only
-    n_clusters: Annotated[int, Field(ge=2)] | None = None  # of sets = "clusters"; sqrt(N) without
+    n_clusters: Annotated[Whole, Field(ge=2)] | None = None  # of sets = "clusters"; sqrt(N) without
     system: SystemName = "croma"
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # the only source of randomness
+    seed: Annotated[Whole, Field(ge=0, lt=2**63)] = 0  # the only source of randomness
 
     # Protocol: tasks of meta-validation and meta-test
-    n_way: Annotated[int, Field(ge=2)] = 5
+    n_way: Annotated[Whole, Field(ge=2)] = 5
     n_query: Positive = 10  # queries per class
     shots: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 5, 10)
     n_tasks: Positive = 8  # fixed meta-test tasks (class sets)
@@ -66,9 +85,9 @@ class Config(BaseModel):
 
     # Data withheld, for studies
     target_share: Share = 1.0  # of each set's target rows
-    n_train_sets: Annotated[int, Field(ge=2)] | None = None  # sets of pairs that are kept
+    n_train_sets: Annotated[Whole, Field(ge=2)] | None = None  # sets of pairs that are kept
     label_share: Share = 1.0  # of the target labels, where a system reads them in meta-training
-    label_noise: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of all target labels, made wrong
+    label_noise: Annotated[Number, Field(ge=0, lt=1)] = 0.0  # of all target labels, made wrong
 
     # Heads
     start: Start = "best"
@@ -90,13 +109,13 @@ class Config(BaseModel):
     rank: Positive = 16  # of a residual head's correction
 
     # Meta-alignment task T_a
-    n_sets: Annotated[int, Field(ge=2)] = 32
+    n_sets: Annotated[Whole, Field(ge=2)] = 32
     k_pairs: Positive = 2  # pairs of each set; 1 where each pair is a set
     n_negatives: Positive = 16
     negatives: Literal["pair", "step", "task"] = "pair"  # who has its own, or shares
     hard: bool = False  # each pair's nearest of n_candidates under the current heads
     n_candidates: Positive = 128
-    false_gap: Annotated[float, Field(ge=0, le=2)] = 0.05  # nearer than own pair - gap: passed over
+    false_gap: Annotated[Number, Field(ge=0, le=2)] = 0.05  # nearer than own pair - it: passed
     loss: LossName = "info-nce"
     margin: Margin = 0.1  # of nce-margin, triplet-hard and class-mean-hinge
     align_rate: Rate = 3e-4
@@ -108,19 +127,19 @@ class Config(BaseModel):
     # Inner loop
     device: Literal["cpu", "cuda"] = "cpu"
     solver: Literal["auto", "reference", "direct", "span", "batched"] = "auto"
-    batch: Annotated[int, Field(ge=2)] | None = None  # pairs, or shots, of a step; all without it
+    batch: Annotated[Whole, Field(ge=2)] | None = None  # pairs, or shots, of a step; all without it
     optimizer: Literal["adam", "sgd"] = "adam"  # of the inner steps; sgd wants higher rates
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of sgd
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0  # of sgd
+    momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.0  # of sgd
+    weight_decay: Annotated[Number, Field(ge=0, le=1)] = 0.0  # of sgd
     inner_steps: Positive = 5
 
     # Meta-update
     meta_gradient: Literal["reptile", "fomaml"] = "reptile"
     meta_optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
-    meta_step: Annotated[float, Field(gt=0, le=1)] = 0.5  # epsilon
+    meta_step: Annotated[Number, Field(gt=0, le=1)] = 0.5  # epsilon
     # of meta_step, and of the rates of ordinary stages, to 0
     meta_schedule: Literal["constant", "linear", "cosine"] = "constant"
-    meta_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # of momentum
+    meta_momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.9  # of momentum
     meta_batch: Positive = 1  # tasks whose mean makes one meta-update
     iterations: Positive = 300
     validate_every: Positive = 20

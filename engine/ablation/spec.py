@@ -15,7 +15,7 @@ from xmg.cache.toml import read_toml
 from xmg.cache.wording import of_value
 from xmg.engine.ablation.cells import Cell
 from xmg.engine.ablation.lines import line_of
-from xmg.engine.config import FILES, Config, make_config
+from xmg.engine.config import FILES, Config, Positive, make_config
 from xmg.engine.systems import SYSTEMS, TRAINED, system_of
 
 Values = Annotated[list[Any], Field(min_length=1)]
@@ -59,8 +59,8 @@ class Spec(BaseModel):
     concepts: Path | None = None
     pairs: Path | None = None
     systems: list[str] = []
-    shots: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] = [1, 5, 10]
-    seeds: Annotated[int, Field(ge=1)] = 10
+    shots: Annotated[list[Positive], Field(min_length=1)] = [1, 5, 10]
+    seeds: Positive = 10
     reference: str = "croma"
     settings: dict[str, Any] = {}
     axes: dict[str, Values] = {}

@@ -52,7 +52,10 @@ def test_cells_are_every_combination_once(spec, tmp_path):
             r"line 5: axes\.label_noise is .*1 at least",
         ),
         ('systems = ["croma"]\nseeds = -2', r"line 4: seeds is -2. fix: 1 or more"),
+        ('systems = ["croma"]\nseeds = true', r"line 4: seeds is True, no number. fix: a number"),
         ('systems = ["croma"]\nshots = [1, 0]', r"line 4: shots"),
+        ('systems = ["croma"]\n[axes]\ntau = [0.1, true]', r"line 5: axes\.tau is True, no number"),
+        ('systems = ["croma"]\n[settings]\nfront_shrinkage = true', r"fix: 'best', or a number"),
         ('systems = ["croma"]\n[axes]\nn_negatives = [4, -1]', r"line 5: axes\.n_negatives is -1"),
         (
             'systems = ["croma"]\n[settings]\nlos = "info-nce"',
