@@ -8,7 +8,8 @@ import typer
 from xmg.cache.errors import XmgError
 from xmg.cli.console import hints, say
 from xmg.cli.escaping import shown
-from xmg.cli.raw import Device, EncoderName, Loading, Raw, Weights
+from xmg.cli.extracting import check_there
+from xmg.cli.raw import Device, EncoderName, Loading, Raw, Weights, check_alike
 from xmg.cli.unfinished import say_unfinished
 
 
@@ -57,16 +58,19 @@ def export(
 def _onnx(model: Path, labelled: Path, out: Path, loading: Loading, overwrite: bool) -> None:
     from xmg.cache.outputs import check_free
     from xmg.engine.predict.classifier import CrossModalClassifier
-    from xmg.engine.predict.model import check_features, load_model
+    from xmg.engine.predict.model import load_model
     from xmg.engine.predict.onnx import write_onnx
     from xmg.engine.predict.table import labelled_rows
 
     if out.suffix != ".onnx":
         raise XmgError(f"{out} does not end in .onnx. fix: -o {out.with_suffix('.onnx')}")
     check_free([out], overwrite)
-    loaded = load_model(model)
+    check_there([labelled])
+    say_unfinished(model)
+    with hints.status(f"loading {model}"):
+        loaded = load_model(model)
     file = Raw(loaded.made_by, out, overwrite, loading).features(labelled, "labelled")
-    check_features(loaded, file)
+    check_alike(loaded, file)
     x, names, _ = labelled_rows(file)
     with hints.status("adapting to the labels"):
         classifier = CrossModalClassifier(loaded).fit(x, names)

@@ -13,7 +13,7 @@ from rich.text import Text
 from xmg.cli.console import hints, say
 from xmg.cli.escaping import shown
 from xmg.cli.extracting import check_there
-from xmg.cli.raw import Device, EncoderName, Loading, Raw, Weights
+from xmg.cli.raw import Device, EncoderName, Loading, Raw, Weights, check_alike
 from xmg.cli.unfinished import say_unfinished
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def predict(
     from xmg.cache.outputs import check_own
     from xmg.engine.predict.calibration import check_coverage
     from xmg.engine.predict.classifier import CrossModalClassifier
-    from xmg.engine.predict.model import check_features, load_model
+    from xmg.engine.predict.model import load_model
     from xmg.engine.predict.table import COLUMNS, fit_on, labelled_rows, write_answers
 
     check_own(out, ".csv", ",".join(COLUMNS).encode(), overwrite, [labelled, inputs])
@@ -75,10 +75,7 @@ def predict(
     few = raw.features(labelled, "labelled")
     labelled_rows(few)  # before all inputs are encoded
     many = raw.features(inputs, "inputs")
-    for file in (few, many):
-        differs = check_features(loaded, file)
-        if differs:
-            hints.print(f"{file.path}, beside the run's features: {differs}")
+    check_alike(loaded, few, many)
     classifier = CrossModalClassifier(loaded)
     with hints.status("adapting to the labels"):
         left_out = fit_on(classifier, few, coverage)

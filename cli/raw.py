@@ -13,6 +13,7 @@ from xmg.cli.extracting import encode
 
 if TYPE_CHECKING:
     from xmg.cache import FeatureFile, FeatureSpec
+    from xmg.engine.predict.model import Model
     from xmg.extract.types import Encoder
 
 
@@ -71,3 +72,12 @@ class Raw:
     @cached_property
     def _encoder(self) -> "Encoder":
         return self.loading.encoder(self.spec)
+
+
+def check_alike(model: "Model", *files: "FeatureFile") -> None:
+    """Raise XmgError as `check_features`, and say what differs in the last bits alone."""
+    from xmg.engine.predict.model import check_features
+
+    for file in files:
+        if differs := check_features(model, file):
+            hints.print(f"{file.path}, beside the run's features: {differs}")

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from xmg.cache import FeatureFile
+from xmg.cache import FeatureFile, from_arrays
 
 N_WAY = 3
 CLASSES = [f"lang{c:02d}" for c in range(15)]
@@ -191,6 +191,26 @@ def test_onnx(xmg, folder, tmp_path):
     )
     assert status == 1 and "does not end in .onnx" in err
     assert xmg("export", folder / "run", "-o", tmp_path / "m", "--labelled", folder / "few")[0] == 2
+    words = ("export", folder / "run", "--onnx", "-o", tmp_path / "a.onnx", "--labelled")
+    status, _, err = xmg(*words, folder / "nowhere")
+    assert status == 1 and "there is nothing at" in err and not [*tmp_path.glob("a.onnx*")]
+
+
+def test_features_of_another_version_are_pointed_out(xmg, folder, tmp_path):
+    """By predict, and by export of what answers them."""
+    pytest.importorskip("onnxscript")
+    file = FeatureFile(folder / "target.h5")
+    older = replace(file.spec, versions={**file.spec.versions, "numpy": "0.1"})
+    from_arrays(
+        tmp_path / "older.h5", file.features[:30], encoder=older, labels=file.class_names()[:30]
+    )
+    few = tmp_path / "older.h5"
+    for words in (
+        ("predict", folder / "run", few, few, "-o", tmp_path / "a.csv"),
+        ("export", folder / "run", "--onnx", "--labelled", few, "-o", tmp_path / "a.onnx"),
+    ):
+        status, _, err = xmg(*words)
+        assert status == 0 and f"{few}, beside the run's features: " in err and "0.1" in err
 
 
 @pytest.mark.parametrize(
