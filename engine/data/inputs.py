@@ -53,6 +53,11 @@ def n_steps_drawn(config: Config) -> int:
     return config.inner_steps + (config.meta_gradient == "fomaml")
 
 
+def step_size(config: Config, n: int) -> int:
+    """How many of n pairs, or shots, a step reads."""
+    return min(config.batch or n, n)
+
+
 @dataclass(frozen=True, slots=True)
 class Drawn:
     """An episode by numbers of rows, shaped as its tensors are but for the columns."""

@@ -8,7 +8,7 @@ import torch
 from xmg.cache import XmgError
 from xmg.engine.config import Config
 from xmg.engine.data.disk import free_memory
-from xmg.engine.data.inputs import n_shared, pairs_of_set
+from xmg.engine.data.inputs import n_shared, n_steps_drawn, pairs_of_set, step_size
 from xmg.engine.data.problem import Problem
 
 _FLOAT: Final = 4
@@ -76,9 +76,9 @@ def needed(config: Config, dims: Sequence[int]) -> int:
 
 def _planned(config: Config, pairs: int) -> int:
     """Rows that the inner steps read: of the source once, of the target with negatives."""
-    a_step = min(config.batch or pairs, pairs)
+    a_step = step_size(config, pairs)
     n_negatives = config.n_negatives * (a_step if config.negatives == "pair" else 1)
-    return config.inner_steps * (2 * a_step + n_negatives)
+    return n_steps_drawn(config) * (2 * a_step + n_negatives)
 
 
 def _weights(config: Config, d: int, kind: str | None) -> int:

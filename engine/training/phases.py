@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from xmg.engine.config import Config
-from xmg.engine.data.inputs import Episode, n_steps_drawn
+from xmg.engine.data.inputs import Episode, n_steps_drawn, step_size
 from xmg.engine.inner.phase import Objective, Optimizer, Phase
 from xmg.engine.losses.objectives import Alignment, Classification
 from xmg.engine.losses.rivals import Confusion, Cycle, Reconstruction
@@ -41,7 +41,7 @@ def optimizer_of(config: Config, rate: float) -> Optimizer:
 def align(episode: Episode, config: Config) -> Phase:
     """T_a: e_s and e_t on the contrastive loss. Rows may lead with a dimension of tasks."""
     n, n_steps = episode.n_pairs, n_steps_drawn(config)
-    size = min(config.batch or n, n)
+    size = step_size(config, n)
     source, target = _alignment_plan(
         n, size, n_steps, config.negatives, config.n_negatives, str(episode.source.device)
     )
@@ -83,7 +83,7 @@ def _classify(
 ) -> Phase:
     n, k = len(labels), len(labels) // config.n_way
     n_support = n // 2 if config.meta_gradient == "fomaml" else n
-    size = min(config.batch or n_support, n_support)
+    size = step_size(config, n_support)
     picks = _classification_plan(
         config.n_way, k, n_support, size, n_steps_drawn(config), str(labels.device)
     )

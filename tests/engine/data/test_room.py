@@ -5,8 +5,10 @@ import synthetic
 
 from xmg.cache import XmgError
 from xmg.engine.data import room
+from xmg.engine.data.inputs import n_steps_drawn, step_size
 from xmg.engine.data.problem import open_problem
 from xmg.engine.train import meta_train
+from xmg.engine.training.phases import _alignment_plan
 
 
 @pytest.fixture
@@ -48,6 +50,22 @@ def test_nothing_is_written_before(tmp_path, files):
 def test_ordinary_settings_need_little(files):
     config = synthetic.config_of(*files, width=256, n_tasks=8, n_repeats=10, shots=(1, 5, 10))
     assert room.needed(config, (2048, 768)) < 10**9
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {}, {"batch": 4}, {"batch": 99}, {"negatives": "step"}, {"negatives": "task", "batch": 2},
+        {"hard": True, "n_candidates": 9}, {"meta_gradient": "fomaml"},
+        {"meta_gradient": "fomaml", "negatives": "step", "batch": 2},
+    ],
+)  # fmt: skip
+def test_the_plan_of_the_steps_is_counted_as_it_is_made(files, settings):
+    config = synthetic.config_of(*files, n_negatives=3, inner_steps=4, **settings)
+    plan = _alignment_plan(
+        8, step_size(config, 8), n_steps_drawn(config), config.negatives, 3, "cpu"
+    )
+    assert room._planned(config, 8) == sum(part.numel() for part in plan)
 
 
 def test_where_the_system_does_not_tell_nothing_is_refused(files, monkeypatch):
