@@ -1,5 +1,9 @@
 """xmg ablate."""
 
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -74,12 +78,23 @@ def ablate(
         hints.print(f"the data cannot serve {reason}\nother rows are run")
     check_drawing()  # now, and not after hours
     out = out or Path(path.stem)
-    with progress_bar(f"ablate {path.stem}") as update:
+    with progress_bar(f"ablate {path.stem}") as update, _leaving_in_order():
         folders = run_cells(cells, out, jobs, update)
     keep(out, path.stem, chosen, folders)
     found = read(cells, folders)
     written = report(out, path.stem, found, chosen)
     _say(found, out, written)
+
+
+@contextmanager
+def _leaving_in_order() -> Iterator[None]:
+    """Have SIGTERM, as of a cluster, end the processes first: else they leave semaphores behind,
+    of which Python warns."""
+    former = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def _find(spec: str) -> Path:

@@ -92,13 +92,13 @@ def _run(
 
 @contextmanager
 def _pool(n_jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that go after Ctrl-C without ending their cells first."""
+    """Processes that go after Ctrl-C, or an exit, without ending their cells first."""
     context = multiprocessing.get_context("spawn")  # threads of torch do not survive a fork
     others = multiprocessing.active_children()
     with ProcessPoolExecutor(n_jobs, context, initializer=_alone) as pool:
         try:
             yield pool
-        except KeyboardInterrupt:  # it may have reached this process only
+        except (KeyboardInterrupt, SystemExit):  # it may have reached this process only
             for child in set(multiprocessing.active_children()) - set(others):
                 child.kill()
             raise

@@ -212,24 +212,30 @@ def _lives(process):
     return status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] != "Z"
 
 
+def _begun(tmp_path, script, **options):
+    """A program in tmp_path, and its two processes once both are at work."""
+    (tmp_path / "forever.py").write_text(script)
+    paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    first = subprocess.Popen(
+        [sys.executable, "forever.py"], cwd=tmp_path, start_new_session=True,
+        env={**os.environ, "PYTHONPATH": paths}, **options,
+    )  # fmt: skip
+    others = []
+    while len(others) < 2:
+        assert first.poll() is None
+        time.sleep(0.1)
+        noted = (path.read_text() for path in tmp_path.glob("out/cells/*/at_work"))
+        others = list(filter(None, noted))
+    return first, others
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc who lives")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nobody_works_on_when_the_first_process_is_stopped(spec, tmp_path, how):
     """A signal to it alone; the others would hold the cells that the next run wants."""
     spec()
-    (tmp_path / "forever.py").write_text(FOREVER)
-    paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
-    first = subprocess.Popen(
-        [sys.executable, "forever.py"], cwd=tmp_path, stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": paths}, start_new_session=True,
-    )  # fmt: skip
+    first, others = _begun(tmp_path, FOREVER, stderr=subprocess.DEVNULL)
     try:
-        others = []
-        while len(others) < 2:
-            assert first.poll() is None
-            time.sleep(0.1)
-            noted = (path.read_text() for path in tmp_path.glob("out/cells/*/at_work"))
-            others = list(filter(None, noted))
         first.send_signal(how)
         first.wait(30)
         for _ in range(300):
@@ -237,6 +243,21 @@ def test_nobody_works_on_when_the_first_process_is_stopped(spec, tmp_path, how):
                 break
             time.sleep(0.1)
         assert not any(map(_lives, others))
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(first.pid, signal.SIGKILL)
+
+
+def test_the_command_leaves_nothing_to_clean_up_when_it_is_told_to_end(spec, tmp_path):
+    spec()
+    command = 'ablate("spec.toml", Path("out"), jobs=2)'
+    script = FOREVER[: FOREVER.index("    runner.run_cells")] + f"    {command}\n"
+    script = script.replace("import signal\n", "import signal\nfrom xmg.cli.ablate import ablate\n")
+    first, _ = _begun(tmp_path, script, stderr=subprocess.PIPE, text=True)
+    try:
+        first.send_signal(signal.SIGTERM)
+        _, err = first.communicate(timeout=30)
+        assert first.returncode == 128 + signal.SIGTERM and "semaphore" not in err, err
     finally:
         with suppress(ProcessLookupError):
             os.killpg(first.pid, signal.SIGKILL)
