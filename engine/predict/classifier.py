@@ -120,7 +120,7 @@ class CrossModalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         units = range(len(labels)) if groups is None else groups
         check_consistent_length(labels, units)
         names = _grouped(units)
-        names = names % _FOLDS if names.max() >= _MANY else names
+        names = _folds(names, numbers.numpy()) if names.max() >= _MANY else names
         found = torch.zeros(len(labels), len(self.classes_), dtype=torch.float64)
         for name in np.unique(names):
             out = torch.from_numpy(names == name)
@@ -200,6 +200,13 @@ def _grouped(groups: Sequence[Any]) -> Array:
         raise ValueError(
             f"groups must be all text or all numbers, none missing: {error}"
         ) from error
+
+
+def _folds(groups: Array, classes: Array) -> Array:
+    """The fold of each row, by its group's number; groups of one class lie in different ones, where
+    it has no more than there are: a class that is out whole is never answered."""
+    order = np.argsort(classes[np.unique(groups, return_index=True)[1]], kind="stable")
+    return np.argsort(order)[groups] % _FOLDS
 
 
 def _vectors(x: Array, model: Model | None) -> Tensor:

@@ -174,6 +174,19 @@ def test_leaving_out_is_fitting_on_the_others(model, task):
         npt.assert_allclose(others.predict_proba(x[~kept]), found[~kept], atol=1e-6)
 
 
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_a_part_that_is_left_out_never_holds_a_class_whole(shuffled):
+    """Of more than a hundred rows, which fall into parts: classes far apart, in turns or mixed."""
+    rng = np.random.default_rng(0)
+    y = np.tile(np.arange(40), 3)
+    y = rng.permutation(y) if shuffled else y
+    x = rng.normal(size=(40, 64))[y] + 0.01 * rng.normal(size=(120, 64))
+    p = CrossModalClassifier().fit(x, y).leave_out(x, y)
+    npt.assert_array_equal(p.argmax(1), y)
+    p = CrossModalClassifier().fit(x, y).leave_out(x, y, rng.permutation(120).astype(str))
+    npt.assert_array_equal(p.argmax(1), y)
+
+
 def test_leaving_out_wants_the_labels_and_the_width_of_fit(model, task):
     """Another label was taken for the class that it sorts before, and another width was kept."""
     x, names, query, _ = task
