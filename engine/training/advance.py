@@ -14,7 +14,7 @@ from xmg.engine.compute import one_thread_each
 from xmg.engine.config import Config
 from xmg.engine.data.inputs import Episode, draw_rows
 from xmg.engine.data.sides import Sides
-from xmg.engine.data.views import MetaTrain, Trainable
+from xmg.engine.data.views import Trainable
 from xmg.engine.model.heads import Theta
 from xmg.engine.run import State
 from xmg.engine.training.device import Stepper
@@ -51,12 +51,9 @@ def advancing(
         yield iter(())
         return
     sides = Sides.on(device, view, state.fronts)
-    if config.solver == "batched" or device.type == "cuda":
-        assert isinstance(view, MetaTrain)  # the config refuses other systems
-        yield _batches(view, sides, theta, outer, stages, config, numbers, ranks)
-        return
-    found = _one_by_one(view, sides, theta, outer, stages, config, numbers, ranks)
-    with closing(found):
+    batched = config.solver == "batched" or device.type == "cuda"
+    kind = _batches if batched else _one_by_one
+    with closing(kind(view, sides, theta, outer, stages, config, numbers, ranks)) as found:
         yield found
 
 
@@ -86,7 +83,7 @@ def _one_by_one(
 
 
 def _batches(
-    train: MetaTrain,
+    view: Trainable,
     sides: Sides,
     theta: Theta,
     outer: Theta,
@@ -94,11 +91,11 @@ def _batches(
     config: Config,
     numbers: range,
     ranks: Ranks,
-) -> Iterator[Advance]:
-    """The same by batches of meta_batch tasks."""
+) -> Generator[Advance, None, None]:
+    """The same by batches of meta_batch tasks, of CROMA's view: the config refuses others."""
 
     def prepare(i: int) -> Episode:
-        drawn = [draw_rows(train, config, j) for j in ranks.share(_tasks_of(i, config))]
+        drawn = [draw_rows(view, config, j) for j in ranks.share(_tasks_of(i, config))]
         return sides.stacked(drawn, config)
 
     stepper = None
