@@ -137,8 +137,7 @@ def _check(by: By, out: Path, options: dict[str, Any]) -> None:
     """Refuse options that would do nothing, and lacking ones."""
     for name in options:
         if by not in _TAKERS[name]:
-            option = "-c" if name == "c" else f"--{name.replace('_', '-')}"
-            raise typer.BadParameter(f"{option} means nothing with --by {by}")
+            raise typer.BadParameter(f"{_flag(name)} means nothing with --by {by}")
     for name, mode in (("corpus", By.COOCCURRENCE), ("key", By.KEY)):
         if by == mode and name not in options:
             raise typer.BadParameter(f"--by {by} needs --{name}")
@@ -146,10 +145,14 @@ def _check(by: By, out: Path, options: dict[str, Any]) -> None:
         raise typer.BadParameter("--sets and -c exclude one another")
     for name, value in options.items():
         if isinstance(value, float) and not math.isfinite(value):
-            raise typer.BadParameter(f"--{name.replace('_', '-')} {value} is no number")
+            raise typer.BadParameter(f"{_flag(name)} {value} is no number")
     suffix = ".toml" if by in _OF_NAMES else ".csv"
     if out.suffix.lower() != suffix:
         raise typer.BadParameter(f"--by {by} writes {suffix}, so give -o a name that ends in it")
+
+
+def _flag(name: str) -> str:
+    return "-c" if name == "c" else f"--{name.replace('_', '-')}"
 
 
 def _write_concepts(
@@ -173,9 +176,11 @@ def _write_concepts(
     concepts = mine(
         *sides, similarity.values, min_similarity=least, margin=margin, max_concepts=kept
     )
-    words = f"xmg pair {source.path} {target.path} --by {by} --min-similarity {least:g}"
-    made_by = f"{words} --margin {margin:g}" + (f" --max-concepts {kept}" if kept else "")
-    write_text(out, concepts_toml(concepts, similarity, *sides, made_by), overwrite=overwrite)
+    words = ["xmg", "pair", str(source.path), str(target.path), "--by", by]
+    for name, value in {"min_similarity": least, "margin": margin, **options}.items():
+        words += [_flag(name), f"{value:g}" if isinstance(value, float) else str(value)]
+    text = concepts_toml(concepts, similarity, *sides, shlex.join(words))
+    write_text(out, text, overwrite=overwrite)
     _print_concepts(out, concepts)
     s_left, t_left = unmatched(*sides, concepts)
     _print_left(len(s_left), len(t_left), similarity)

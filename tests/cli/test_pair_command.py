@@ -1,6 +1,7 @@
 """xmg pair as a person types it."""
 
 import csv
+import shlex
 
 import numpy as np
 import pytest
@@ -89,7 +90,12 @@ def test_cooccurrence(run, files, tmp_path):
     concepts = read_concepts(out)
     assert concepts.source == {"cat": ["cat"], "umbrella": ["umbrella"]}
     assert concepts.target == {"cat": ["cat"], "umbrella": ["rain"]}
-    assert "together in 2 of 6 texts" in out.read_text(encoding="utf-8")
+    text = out.read_text(encoding="utf-8")
+    assert "together in 2 of 6 texts" in text
+    head = text.splitlines()[0].partition("xmg pair ")[2]
+    again = tmp_path / "again.toml"
+    assert run(*shlex.split(head)[2:], "-o", again)[0] == 0  # it is the whole command but for -o
+    assert again.read_bytes() == out.read_bytes() and "--margin 0.1" in head
     corpus.write_bytes(b"\xff")
     with pytest.raises(XmgError, match="no UTF-8 text"):
         run("--by", "cooccurrence", "--corpus", corpus, "-o", out, "--overwrite")
