@@ -7,3 +7,8 @@ class XmgError(Exception):
     The command line prints it and exits with status 1; any other exception is a bug of ours
     and keeps its traceback.
     """
+
+    @property
+    def fault(self) -> str:
+        """What is wrong, without what to type next."""
+        return str(self).partition("fix: ")[0].rstrip(" .\n")

@@ -103,9 +103,8 @@ def _held_out(path: Path, classes: list[str]) -> tuple[Pool, FeatureSpec]:
         file = FeatureFile(path / VALIDATION)
         return sealed(pool_of(file, classes), alone=True), file.spec
     except XmgError as error:
-        reason = str(error).partition("fix: ")[0].rstrip(" .\n")
         raise XmgError(
-            f"{path}: {VALIDATION} is lost, damaged or of another model ({reason}). "
+            f"{path}: {VALIDATION} is lost, damaged or of another model ({error.fault}). "
             "fix: export it again"
         ) from error
 
