@@ -59,7 +59,8 @@ class Raw:
             return FeatureFile(data)
         from xmg.extract.spec import make_job
 
-        path = self.out.with_name(f"{self.out.name}.features") / f"{name}-{data.resolve().stem}.h5"
+        own = data.resolve().name if data.is_dir() else data.resolve().stem  # of day.1, day.2
+        path = self.out.with_name(f"{self.out.name}.features") / f"{name}-{own}.h5"
         job = make_job(data=data, encoder=self.loading.name or self.spec.encoder, out=path)
         try:
             encode(job, self._encoder, "update", False)

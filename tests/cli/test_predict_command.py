@@ -178,6 +178,19 @@ def test_features_are_never_the_output(xmg, folder, tmp_path):
     assert len(FeatureFile(features)) == 150
 
 
+def test_folders_that_differ_behind_a_dot_are_not_in_each_others_way(xmg, folder, tmp_path):
+    for day in ("day.1", "day.2"):
+        shutil.copytree(folder / "many", tmp_path / day)
+    (tmp_path / "day.2" / "x3.txt").unlink()
+    words = ("predict", folder / "run", folder / "few")
+    out = tmp_path / "a.csv"
+    assert xmg(*words, tmp_path / "day.1", "-o", out)[0] == 0
+    out.unlink()
+    assert xmg(*words, tmp_path / "day.2", "-o", out)[0] == 0
+    names = {path.name for path in (tmp_path / "a.csv.features").glob("inputs-*")}
+    assert names == {"inputs-day.1.h5", "inputs-day.2.h5"}
+
+
 def test_onnx(xmg, folder, tmp_path):
     pytest.importorskip("onnxscript")
     out = tmp_path / "three.onnx"
