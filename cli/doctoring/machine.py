@@ -11,14 +11,13 @@ from typing import Final
 
 from rich.filesize import decimal
 
+from xmg.cache.memory import memory
 from xmg.cli.doctoring.finding import Finding
 from xmg.extract.cores import cores
 
 _LITTLE_MEMORY: Final = 2_000_000_000
 _LITTLE_DISK: Final = 1_000_000_000
 _QUOTA: Final = Path("/sys/fs/cgroup/cpu.max")  # "150000 100000": microseconds of each 100000
-_LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
-_MEMORY: Final = Path("/proc/meminfo")
 _DRIVER: Final = Path("/proc/driver/nvidia/version")
 _PAGE: Final = 4096
 
@@ -59,28 +58,14 @@ def _quota() -> float | None:
 
 
 def _memory() -> Finding:
-    free, total = _available()
-    if free is None or total is None:
+    free, total = memory()
+    if not total:
         return Finding("ok", "memory", "this system does not say how much")
     what = f"{decimal(free)} of {decimal(total)} available"
     if free < _LITTLE_MEMORY:
         fix = "end what else runs; features are read from the disk, encoders need room"
         return Finding("warning", "memory", what, fix)
     return Finding("ok", "memory", what)
-
-
-def _available() -> tuple[int | None, int | None]:
-    """Bytes available and in all: the system's, or the limit of the control group."""
-    try:
-        lines = dict(line.split(":", 1) for line in _MEMORY.read_text("ascii").splitlines())
-        free, total = (int(lines[k].split()[0]) << 10 for k in ("MemAvailable", "MemTotal"))
-    except (OSError, ValueError, KeyError):
-        return None, None
-    try:
-        limit = int(_LIMIT.read_text("ascii"))
-    except (OSError, ValueError):  # "max"
-        limit = total
-    return min(free, limit), min(total, limit)
 
 
 def disks(here: Path) -> Iterator[Finding]:

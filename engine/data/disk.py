@@ -11,10 +11,10 @@ import mmap
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from xmg.cache import FeatureFile
+from xmg.cache.memory import free_memory
 from xmg.cache.pairs import Rows
 
 _PIECE: Final = 1 << 16  # bytes to read in sequence for each row that is read at random
@@ -75,16 +75,6 @@ def bring(file: FeatureFile, loading: Loading, rows: Rows) -> None:
 def learn(loading: Loading, n: int, seconds: float) -> None:
     """Take note of how long n rows took."""
     loading.slow = seconds > n * (_ROW_SECONDS + loading.row_bytes * _BYTE_SECONDS)
-
-
-def free_memory() -> int:
-    """Bytes that programs can have without swapping; 0 where the system does not tell."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    fields = dict(line.split(":", 1) for line in lines)
-    return int(fields.get("MemAvailable", "0").split()[0]) << 10
 
 
 def _load(file: FeatureFile, at: int, n_bytes: int) -> None:

@@ -6,8 +6,8 @@ from typing import Any, Final
 import torch
 
 from xmg.cache import XmgError
+from xmg.cache.memory import free_memory
 from xmg.engine.config import Config
-from xmg.engine.data.disk import free_memory
 from xmg.engine.data.inputs import n_shared, n_steps_drawn, pairs_of_set, step_size
 from xmg.engine.data.problem import Problem
 

@@ -321,7 +321,3 @@ def test_nothing_stays_open_behind_a_file(tmp_path):
     del file
     gc.collect()
     assert open_files() == before
-
-
-def test_free_memory():
-    assert 0 < disk.free_memory() < 1 << 60
