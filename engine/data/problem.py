@@ -60,10 +60,21 @@ def open_problem(config: Config) -> Problem:
             f"{source.path} is named as source and as target. fix: name one file for each modality"
         )
     for file, name in ((source, "source"), (target, "target")):
+        _check_labelled(file, name)
         _check_head(file, name, getattr(config, f"{name}_head") or config.head)
     problem = served(partial(_split, source, target), config)
     _check_alignment(problem.train.sets, config)
     return problem
+
+
+def _check_labelled(file: FeatureFile, name: str) -> None:
+    """Raise XmgError for a file without a label: other settings or more rows would not help."""
+    if not file.classes:
+        few = "" if name == "source" else ", at least those of the classes to hold out"
+        raise XmgError(
+            f"{file.path} has no labelled rows, and tasks of the {name} are made of its classes. "
+            f"fix: extract it with labels{few} (of a manifest --label-column)"
+        )
 
 
 def _split(source: FeatureFile, target: FeatureFile, config: Config) -> Problem:

@@ -8,7 +8,7 @@ import synthetic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xmg.cache import FeatureFile, XmgError, decode
+from xmg.cache import FeatureFile, XmgError, decode, from_arrays
 from xmg.engine import train
 from xmg.engine.data.problem import open_problem
 from xmg.engine.training import advance
@@ -230,6 +230,15 @@ def test_a_file_is_not_its_own_target(tmp_path, strong):
         with pytest.raises(XmgError, match=r"as source and as target\. fix"):
             opened((strong[0], target))
     assert opened((strong[0], FeatureFile(copy)))  # one modality, seen twice
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_file_without_labels_is_named(tmp_path, strong, side):
+    file, files = strong[side], [*strong]
+    ids = [name.decode() for name in file.ids]
+    files[side] = from_arrays(tmp_path / "bare.h5", file.features, ids=ids, encoder="e")
+    with pytest.raises(XmgError, match=r"bare\.h5 has no labelled rows.*fix: extract it with"):
+        opened((files[0], files[1]))
 
 
 def test_one_set_has_no_negatives(tmp_path, strong):
