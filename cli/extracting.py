@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from xmg.extract.asked import Existing
     from xmg.extract.dry_run import Outlook
     from xmg.extract.spec import Job
-    from xmg.extract.types import Encoder
+    from xmg.extract.types import Encoder, Source
 
 _SHOWN: Final = 5  # rejects
 _LOADS: Final = {"encoder", "weights", "pooling", "layers", "modality", "device"}
@@ -67,6 +67,7 @@ def encode(job: "Job", encoder: "Encoder", existing: "Existing", allow_outside: 
     from xmg.extract.pipeline import extract
 
     source = job.open(encoder.modality, allow_outside)
+    _say_unlabelled(source)
     with _kept_on_interrupt(job.out), progress_bar(job.encoder) as advance:
         file = extract(
             source,
@@ -92,6 +93,7 @@ def foresee(job: "Job", encoder: "Encoder", existing: "Existing", allow_outside:
             source, encoder, job.out, dtype=job.dtype, n_workers=job.workers, existing=existing
         )
     say(f"{job.out}: {_in_words(found)}")
+    _say_unlabelled(source)
     if found.reason:
         hints.print(found.reason)
     _say_rejects(found.rejects, "in the sample")
@@ -108,6 +110,16 @@ def _in_words(found: "Outlook") -> str:
         f"{'~' * found.is_estimate}{decimal(found.feature_bytes)}"
         f"{f', about {took}{share}' if found.n_left else ''}"
     )
+
+
+def _say_unlabelled(source: "Source") -> None:
+    """Before hours of encoding: a column of classes that has another name is easily missed."""
+    names = ", ".join(name for name in source.columns if name != "recording")
+    if names and not any(sample.label for sample in source.samples):
+        hints.print(
+            f"no input has a label; where one of these columns holds classes, "
+            f"--label-column names it: {names}"
+        )
 
 
 def _say_rejects(rejects: Sequence[tuple[str, str]], where: str) -> None:

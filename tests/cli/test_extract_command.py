@@ -199,6 +199,16 @@ def test_limit_meets_every_class_and_update_does_the_rest(xmg, folder):
     assert (folder / "a.h5").read_bytes() == (folder / "anew.h5").read_bytes()
 
 
+def test_labels_in_a_column_of_another_name_are_asked_for(xmg, tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text("text,species\na bark,dog\nrain,rain\n")
+    words = ("extract", file, "-e", "char-ngrams", "-o", tmp_path / "t.h5")
+    for more in (("--dry-run",), ()):
+        status, _, err = xmg(*words, *more)
+        assert status == 0 and "no input has a label" in err and "names it: species" in err
+    assert "no input" not in xmg(*words, "--overwrite", "--label-column", "species")[2]
+
+
 def test_dry_run_of_a_spec_writes_nothing(xmg, folder):
     status, out, _ = xmg("extract", folder / "sets.toml", "--dry-run")
     assert status == 0 and names(folder) == [] and not (folder / "out").exists()
