@@ -118,12 +118,16 @@ def _content_column(file: Path, columns: Columns, modality: Modality, names: set
     raise XmgError(
         f"{file} has no column {' or '.join(map(repr, wanted))} for {modality} content; its "
         f"columns are {', '.join(columns)}.\n"
-        f"fix: {_naming(likely[0]) if likely else f'add a column {wanted[0]}'}"
+        f"fix: {_naming(likely, bool(close)) if likely else f'add a column {wanted[0]}'}"
     )
 
 
-def _naming(column: str) -> str:
-    return f"--content-column {shlex.quote(column)}"  # which may hold spaces
+def _naming(likely: Sequence[str], is_close: bool) -> str:
+    """Of several whose names say nothing of it only a person knows which one holds the content."""
+    quoted = [shlex.quote(name) for name in dict.fromkeys(likely)]  # which may hold spaces
+    if is_close or len(quoted) == 1:
+        return f"--content-column {quoted[0]}"
+    return f"--content-column and one of {', '.join(quoted)}"
 
 
 def _own_ids(values: Sequence[str], is_path: bool) -> list[str]:

@@ -149,6 +149,9 @@ def test_no_content_column(tmp_path):
     file = write(tmp_path / "m.csv", "id, path\na, a.wav\n")  # as it is to be typed
     with pytest.raises(XmgError, match=r"id,  path\.\nfix: --content-column ' path'"):
         open_manifest(file, "audio")
+    file = write(tmp_path / "m.csv", "filename,caption,kind\na.png,a cat,cat\n")  # no guess
+    with pytest.raises(XmgError, match=r"fix: --content-column and one of filename, caption, kind"):
+        open_manifest(file, "text")
 
 
 @pytest.mark.parametrize(
