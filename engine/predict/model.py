@@ -71,7 +71,7 @@ def load_model(path: Path | str) -> Model:
     if not (path / EPISODES).is_file() and not (path / CONFIG).is_file():
         raise XmgError(
             f"{path} is neither a run folder (no {CONFIG}) nor an exported model (no {MODEL}). "
-            f"fix: xmg meta-train SOURCE.h5 TARGET.h5 --run {path}"
+            "fix: name the folder that xmg meta-train --run or xmg export -o made"
         )
     config, problem, state = open_run(path)
     spec = FeatureFile(config.target).spec
