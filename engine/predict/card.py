@@ -18,7 +18,7 @@ tags: [few-shot, cross-modal, meta-learning]
 # {title}
 
 Few-shot classification of `{target}` by {system}, which has borrowed from the labels of `{source}`:
-it adapts to 1 to 10 labels for each class of a new task.
+it adapts to a few labels for each class of a new task.
 
 ```python
 import xmg
