@@ -6,8 +6,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any, Final
 
 TIMEOUT_S: Final = 120.0
@@ -32,15 +33,47 @@ def outcomes(lanes: Sequence[Sequence[str]], timeout: float = TIMEOUT_S) -> dict
     it, has an error; the others are tried in a new process. The first of a lane is what they all
     need: where it fails, none of them is tried.
     """
+    trials = _Trials()
     with ThreadPoolExecutor(max(1, len(lanes))) as pool:
-        found = pool.map(lambda lane: dict(_lane(lane, timeout)), lanes)
+        try:
+            found = list(pool.map(lambda lane: dict(_lane(lane, timeout, trials)), lanes))
+        except BaseException:  # such as Ctrl-C, which waits for no package that hangs
+            trials.end()
+            raise
     return {name: outcome for lane in found for name, outcome in lane.items()}
 
 
-def _lane(modules: Sequence[str], timeout: float) -> Iterator[tuple[str, Outcome]]:
+class _Trials:
+    """The processes under way, so that they can be ended; after that none begins."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self.ended = False
+
+    def begin(self, words: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        """Raises CancelledError once all are ended."""
+        with self._lock:
+            if self.ended:
+                raise CancelledError
+            process = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                env=env,
+            )  # fmt: skip
+            self._running.add(process)
+            return process
+
+    def end(self) -> None:
+        with self._lock:
+            self.ended = True
+            for process in self._running:
+                process.kill()
+
+
+def _lane(modules: Sequence[str], timeout: float, trials: _Trials) -> Iterator[tuple[str, Outcome]]:
     left = list(modules)
     while left:
-        lines, how = _run(left, timeout)
+        lines, how = _run(left, timeout, trials)
         ended = {line["end"]: line for line in lines if "end" in line}
         for name, line in ended.items():
             yield name, Outcome(line.get("facts", {}), line.get("error"))
@@ -54,18 +87,20 @@ def _lane(modules: Sequence[str], timeout: float) -> Iterator[tuple[str, Outcome
             return
 
 
-def _run(modules: Sequence[str], timeout: float) -> tuple[list[dict[str, Any]], str]:
+def _run(
+    modules: Sequence[str], timeout: float, trials: _Trials
+) -> tuple[list[dict[str, Any]], str]:
     """Return the lines of a process that tries these, and how it ended."""
     words = [sys.executable, "-P", "-m", "xmg.cli.doctoring.trials", *modules]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    try:
-        ran = subprocess.run(
-            words, capture_output=True, timeout=timeout, env=env, stdin=subprocess.DEVNULL,
-            check=False,
-        )  # fmt: skip
-        out, how = ran.stdout, _ending(ran.returncode, ran.stderr)
-    except subprocess.TimeoutExpired as error:
-        out, how = error.stdout or b"", f"does not load within {timeout:g} s"
+    with trials.begin(words, env) as process:
+        try:
+            out, err = process.communicate(timeout=timeout)
+            how = _ending(process.returncode, err)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, _ = process.communicate()
+            how = f"does not load within {timeout:g} s"
     return [json.loads(line) for line in out.splitlines(keepends=True) if line[-1:] == b"\n"], how
 
 

@@ -1,5 +1,11 @@
 """Packages that break in every way, each tried beside a sound one."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
 
 from xmg.cli.doctoring.probe import outcomes
@@ -57,3 +63,28 @@ def test_packages_that_print_disturb_nothing(fake):
     text = "import os; print('{\"end\": 1}'); os.write(1, b'noise\\n')"
     found = outcomes([[fake("noisy", text), fake("quiet")]])
     assert [one.error for one in found.values()] == [None, None]
+
+
+def test_ctrl_c_waits_for_no_package(fake, tmp_path):
+    begun = [tmp_path / "one", tmp_path / "other"]
+    hang = "open({!r}, 'w'); import time; time.sleep(600)"
+    lanes = [[fake(f"hang_{path.name}", hang.format(str(path)))] for path in begun]
+    script = (
+        "import signal; from xmg.cli.doctoring.probe import outcomes; "
+        "signal.signal(signal.SIGINT, signal.default_int_handler); "  # also in a background
+        f"outcomes({lanes!r})"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        stderr=subprocess.PIPE,
+    )
+    try:
+        while not all(path.exists() for path in begun):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+        assert b"KeyboardInterrupt" in err
+    finally:
+        process.kill()
