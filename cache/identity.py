@@ -12,6 +12,7 @@ import numpy.typing as npt
 from xmg.cache.errors import XmgError
 
 _MOST_BYTES: Final = 60_000  # HDF5 puts 64 KiB into one attribute
+_TEXTS: Final = ("dataset", "encoder", "weights_sha256")
 _SHOWN: Final = 4  # values that differ
 _LETTERS: Final = 60  # of each
 Contents = npt.NDArray[np.uint64]  # (N, 2): 128 bits of digest for each input
@@ -29,6 +30,8 @@ class FeatureSpec:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
+            if name in _TEXTS and not isinstance(value, str):
+                raise XmgError(f"{name} is {value!r}, no text. fix: put its name in quotes")
             if len(json.dumps(value).encode()) > _MOST_BYTES:
                 raise XmgError(f"{name} is longer than the {_MOST_BYTES:,} bytes that a file keeps")
 

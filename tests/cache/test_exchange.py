@@ -252,6 +252,8 @@ def test_other_arrays_are_refused(tmp_path, features, message):
         ({"columns": {"a/b": list("abcd")}}, "'a/b' cannot be stored"),
         ({"dtype": "float64"}, "dtype must be one of"),
         ({"encoder": ""}, "encoder needs a name"),
+        ({"encoder": 3}, "encoder is 3, no text. fix: put its name in quotes"),
+        ({"dataset": 5}, "dataset is 5, no text. fix: put its name in quotes"),
     ],
 )
 def test_what_does_not_fit_is_named(tmp_path, options, message):
