@@ -58,9 +58,10 @@ class Listing:
         _check_unicode(names)
         _check_ids(self.ids)
         for column, values in self.columns.items():
-            _check_unicode([column, *values])
-            if not column or "/" in column or "\0" in column or column == ".":
+            named = isinstance(column, str) and column not in {"", "."}
+            if not named or "/" in column or "\0" in column:
                 raise XmgError(f"the column name {column!r} cannot be stored. fix: rename it")
+            _check_unicode([column, *values])
             if cut := [value for value in values if value.endswith("\0")]:
                 raise XmgError(
                     f"the column {column!r} has a value that ends in a NUL byte: {cut[0]!r}. "

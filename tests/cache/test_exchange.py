@@ -250,6 +250,7 @@ def test_other_arrays_are_refused(tmp_path, features, message):
         ({"labels": [0, 1, 1, 1], "classes": ["a", "a"]}, "one class twice"),
         ({"columns": {"who": ["a"]}}, "4 rows of features, and 1 who"),
         ({"columns": {"a/b": list("abcd")}}, "'a/b' cannot be stored"),
+        ({"columns": {1: list("abcd")}}, "name 1 cannot be stored. fix: rename it"),
         ({"dtype": "float64"}, "dtype must be one of"),
         ({"encoder": ""}, "encoder needs a name"),
         ({"encoder": 3}, "encoder is 3, no text. fix: put its name in quotes"),
