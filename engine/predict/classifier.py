@@ -1,6 +1,7 @@
 """scikit-learn's interface to a meta-trained model: fit on a few labels, predict."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -161,7 +162,7 @@ class CrossModalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if model and model.is_sequence:
             return _sequences(X, model.dim), _labels(y, len(X))
         x, labels = validate_data(self, X, y, reset=reset)
-        check_classification_targets(labels)
+        _check_targets(labels)
         return _vectors(x, model), labels
 
     def _rows(self, X: Any) -> Tensor:
@@ -170,6 +171,13 @@ class CrossModalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if self.model_ and self.model_.is_sequence:
             return _sequences(X, self.model_.dim)
         return _vectors(validate_data(self, X, reset=False), self.model_)
+
+
+def _check_targets(labels: Array) -> None:
+    """Raise ValueError for labels that are no classes."""
+    with warnings.catch_warnings():  # a label or two for each class are no regression problem here
+        warnings.filterwarnings("ignore", "The number of unique classes is greater", UserWarning)
+        check_classification_targets(labels)
 
 
 _ALONE = Learner(torch.Tensor.contiguous)
@@ -242,5 +250,5 @@ def _labels(y: Any, n: int) -> Array:
     labels = np.asarray(y)
     if labels.shape != (n,):
         raise ValueError(f"y has the shape {labels.shape}, and X {n} sequences")
-    check_classification_targets(labels)
+    _check_targets(labels)
     return labels

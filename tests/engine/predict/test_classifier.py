@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+import warnings
 
 import numpy as np
 import numpy.testing as npt
@@ -146,6 +147,13 @@ def test_numbers_of_labels_per_class_may_differ(model, task):
     kept = [0, 4, 5, 8, 9, 10, 11]
     one = CrossModalClassifier(model).fit(x[kept], names[kept])
     assert one.score(query, truth) > 0.5
+
+
+def test_one_label_for_each_of_many_classes_is_no_regression():
+    labels = [f"c{i}" for i in range(30)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(CrossModalClassifier().fit(np.eye(30), labels).classes_) == 30
 
 
 def test_copies_answer_alike(model, task):
