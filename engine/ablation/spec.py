@@ -60,7 +60,7 @@ class Spec(BaseModel):
     pairs: Path | None = None
     systems: list[str] = []
     shots: Annotated[list[Positive], Field(min_length=1)] = [1, 5, 10]
-    seeds: Positive = 10
+    seeds: Annotated[Positive, Field(le=10_000)] = 10  # each is listed before the first is run
     reference: str = "croma"
     settings: dict[str, Any] = {}
     axes: dict[str, Values] = {}

@@ -53,6 +53,7 @@ def test_cells_are_every_combination_once(spec, tmp_path):
         ),
         ('systems = ["croma"]\nseeds = -2', r"line 4: seeds is -2. fix: 1 or more"),
         ('systems = ["croma"]\nseeds = true', r"line 4: seeds is True, no number. fix: a number"),
+        ('systems = ["croma"]\nseeds = 100000000', r"line 4: seeds is 100000000. fix: 10000 at"),
         ('systems = ["croma"]\nshots = [1, 0]', r"line 4: shots"),
         ('systems = ["croma"]\n[axes]\ntau = [0.1, true]', r"line 5: axes\.tau is True, no number"),
         ('systems = ["croma"]\n[settings]\nfront_shrinkage = true', r"fix: 'best', or a number"),
