@@ -64,10 +64,15 @@ def check_there(paths: Iterable[Path]) -> None:
 
 def encode(job: "Job", encoder: "Encoder", existing: "Existing", allow_outside: bool) -> None:
     """Bring the job's feature file about."""
-    from xmg.extract.pipeline import extract
-
     source = job.open(encoder.modality, allow_outside)
     _say_unlabelled(source)
+    fill(job, source, encoder, existing)
+
+
+def fill(job: "Job", source: "Source", encoder: "Encoder", existing: "Existing") -> None:
+    """The same of a source that is open, whether or not its inputs should have labels."""
+    from xmg.extract.pipeline import extract
+
     with _kept_on_interrupt(job.out), progress_bar(job.encoder) as advance:
         file = extract(
             source,

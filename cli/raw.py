@@ -9,7 +9,7 @@ import typer
 
 from xmg.cache.errors import XmgError
 from xmg.cli.console import hints
-from xmg.cli.extracting import encode
+from xmg.cli.extracting import fill
 
 if TYPE_CHECKING:
     from xmg.cache import FeatureFile, FeatureSpec
@@ -62,12 +62,13 @@ class Raw:
         own = data.resolve().name if data.is_dir() else data.resolve().stem  # of day.1, day.2
         path = self.out.with_name(f"{self.out.name}.features") / f"{name}-{own}.h5"
         job = make_job(data=data, encoder=self.loading.name or self.spec.encoder, out=path)
+        source = job.open(self._encoder.modality, False)
         try:
-            encode(job, self._encoder, "update", False)
+            fill(job, source, self._encoder, "update")
         except XmgError:
             if not self.overwrite:
                 raise
-            encode(job, self._encoder, "overwrite", False)
+            fill(job, source, self._encoder, "overwrite")
         return FeatureFile(path)
 
     @cached_property

@@ -191,6 +191,14 @@ def test_folders_that_differ_behind_a_dot_are_not_in_each_others_way(xmg, folder
     assert names == {"inputs-day.1.h5", "inputs-day.2.h5"}
 
 
+def test_inputs_are_asked_for_no_labels(xmg, folder, tmp_path):
+    """Nor is an option named that xmg extract has, and not this command."""
+    table = tmp_path / "new.csv"
+    table.write_text("text,note\nNordland,first\nSur,other\n")
+    status, _, err = xmg("predict", folder / "run", folder / "few", table, "-o", tmp_path / "a.csv")
+    assert status == 0 and "--label-column" not in err
+
+
 def test_onnx(xmg, folder, tmp_path):
     pytest.importorskip("onnxscript")
     out = tmp_path / "three.onnx"
