@@ -131,15 +131,26 @@ def test_refusals(xmg, tmp_path, strong):
     assert not (tmp_path / "new.html").exists()
 
 
-def test_an_ablation(xmg, tmp_path):
-    synthetic.write_pair(tmp_path, n_classes=12, per_class=12, latent=4, dim=6)
-    (tmp_path / "some.toml").write_text(
-        'source = "source.h5"\ntarget = "target.h5"\nsystems = ["class-mean", "cca"]\nseeds = 2\n'
-        'shots = [1, 3]\nreference = "cca"\n[settings]\nn_way = 3\nn_query = 4\nn_tasks = 2\n'
-        "n_repeats = 2\nn_validation = 4\n"
-    )
-    status, out, err = xmg("ablate", tmp_path / "some.toml", "-o", tmp_path / "out")
-    assert status == 0, err
+@pytest.fixture
+def ablate(xmg, tmp_path):
+    """Run two closed forms over two seeds into out/; returns what is printed."""
+
+    def run(shots, axes=""):
+        synthetic.write_pair(tmp_path, n_classes=12, per_class=12, latent=4, dim=6)
+        (tmp_path / "some.toml").write_text(
+            'source = "source.h5"\ntarget = "target.h5"\nsystems = ["class-mean", "cca"]\n'
+            f'seeds = 2\nshots = {shots}\nreference = "cca"\n[settings]\nn_way = 3\nn_query = 4\n'
+            f"n_tasks = 2\nn_repeats = 2\nn_validation = 4\n{axes}"
+        )
+        status, out, err = xmg("ablate", tmp_path / "some.toml", "-o", tmp_path / "out")
+        assert status == 0, err
+        return out
+
+    return run
+
+
+def test_an_ablation(xmg, ablate, tmp_path):
+    out = ablate([1, 3])
     assert out.strip() == (tmp_path / "out" / "tables.md").read_text().strip()
     status, out, err = xmg("report", tmp_path / "out")
     assert status == 0, err
@@ -148,16 +159,10 @@ def test_an_ablation(xmg, tmp_path):
     assert len(page.all("svg")) == 1
 
 
-def test_an_ablation_of_which_combinations_have_no_result(xmg, tmp_path):
+def test_an_ablation_of_which_combinations_have_no_result(xmg, ablate, tmp_path):
     """One failed whole, and of another no seed is finished by both rows: neither is drawn."""
-    synthetic.write_pair(tmp_path, n_classes=12, per_class=12, latent=4, dim=6)
-    (tmp_path / "some.toml").write_text(
-        'source = "source.h5"\ntarget = "target.h5"\nsystems = ["class-mean", "cca"]\nseeds = 2\n'
-        'shots = [1]\nreference = "cca"\n[settings]\nn_way = 3\nn_query = 4\nn_tasks = 2\n'
-        'n_repeats = 2\nn_validation = 4\n[axes]\nsets = ["label", "id"]\n'
-    )
+    ablate([1], '[axes]\nsets = ["label", "id"]\n')
     out = tmp_path / "out"
-    assert xmg("ablate", tmp_path / "some.toml", "-o", out)[0] == 0
     folders = [out / name for name in json.loads((out / "spec.json").read_text())["cells"]]
     for folder in (*folders[2:4], *folders[6:8], folders[0], folders[5]):
         (folder / "result.json").unlink()
